@@ -1,1 +1,30 @@
-//! slr-model
+//! The words of the system as values: names, addresses, services, flows, weights, states.
+//!
+//! Every other crate depends on this one and this one on none of them. A value that exists is valid: text and
+//! numbers are checked where they come in (`FromStr`, serde, `new`), the error names what was given and what is
+//! allowed, and `Display` prints what `FromStr` reads. Nothing here reads a clock, does I/O or owns a thread.
+
+mod text;
+
+mod flow;
+mod hop;
+mod host;
+mod key_mask;
+mod mac;
+mod node;
+mod policy;
+mod service;
+mod subnet;
+mod weight;
+
+pub use flow::{FlowKey, FlowKeyError};
+pub use hop::{HopId, HopIdError};
+pub use host::{HostState, Tier};
+pub use key_mask::{KeyField, KeyMask, KeyMaskError};
+pub use mac::{MacAddr, MacAddrError};
+pub use node::{NodeName, NodeNameError};
+pub use policy::{EchoPolicy, OrphanPolicy};
+pub use service::{Protocol, Service, ServiceError};
+pub use subnet::{VirtualSubnet, VirtualSubnetError};
+pub use text::UnknownWord;
+pub use weight::{Weight, WeightError};

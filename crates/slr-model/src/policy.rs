@@ -1,0 +1,45 @@
+//! Per-subnet answers to "what happens to …".
+
+use crate::text::word_enum;
+
+word_enum! {
+    /// What happens to an orphan (a TCP packet in mid-flow that no table knows) when no chain of hosts can be asked.
+    #[derive(Default)]
+    pub enum OrphanPolicy, "an orphan policy" {
+        /// Goes to the current host of its slot: right whenever the ring has not changed since the flow began.
+        #[default]
+        Ring = "ring",
+        /// Is dropped: the client retransmits, and no host answers a stranger's connection with RST.
+        Drop = "drop",
+    }
+}
+
+word_enum! {
+    /// What happens to an ICMP echo request addressed to a virtual address.
+    #[derive(Default)]
+    pub enum EchoPolicy, "an echo policy" {
+        /// The SLR answers it itself, at a bounded rate.
+        #[default]
+        Answer = "answer",
+        /// It is placed and tunnelled like a packet of a flow, and a host answers.
+        Forward = "forward",
+        /// It is dropped.
+        Drop = "drop",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_round_trip() {
+        for &policy in OrphanPolicy::ALL {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        for &policy in EchoPolicy::ALL {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        assert_eq!((OrphanPolicy::default(), EchoPolicy::default()), (OrphanPolicy::Ring, EchoPolicy::Answer));
+    }
+}
