@@ -1,1 +1,8 @@
-//! slr-testkit
+//! What the tests of the other crates and `tools/lab` stand on; never part of a shipped binary.
+
+pub mod netns;
+pub mod packet;
+pub mod seed;
+mod wait;
+
+pub use wait::{eventually, holds_within, require_root};
