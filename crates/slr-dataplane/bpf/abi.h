@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* abi.h - the one truth for what the kernel programs and user space share.
+ *
+ * Rust sees these types through the skeleton's BTF and the reasons through build.rs; nothing here is written twice.
+ * Plain integers only. Addresses and ports stay in network order (`__be`); counts, lengths and ticks are host order.
+ * A change of any layout below is a change of SLR_ABI_VERSION: pins of another version are never reused as they are,
+ * user space copies them field by field (src/upgrade.rs).
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#ifdef SLR_ABI_NEXT /* the upgrade test's build: another version, other offsets, same fields */
+#define SLR_ABI_VERSION 2
+#define SLR_ABI_PAD(n) __u64 reserved_##n;
+#else
+#define SLR_ABI_VERSION 1
+#define SLR_ABI_PAD(n)
+#endif
+
+/* Bounds, each with its reason. */
+#define SLR_HOPS_MAX 4096 /* 1,000 hosts a site and room for upgrades; 256 KiB of templates */
+#define SLR_SUBNETS_MAX 4096 /* ids; prefixes live in the tries below */
+#define SLR_PREFIXES_MAX 65536 /* virtual prefixes per family */
+#define SLR_SERVICES_MAX 65536 /* (subnet, class, protocol, port) */
+#define SLR_CLASSES_MAX 65536 /* client prefixes of all classes */
+#define SLR_RINGS_MAX 4096 /* distinct rings, shared by content */
+#define SLR_SLOTS_MAX (1 << 21) /* 16 MiB of slots for all rings, old and new generation together */
+#define SLR_UPSTREAMS_MAX 4096 /* registered prefixes that may send us tunnels */
+#define SLR_TUNNEL_ADDRS_MAX 64 /* our own tunnel addresses */
+#define SLR_FRAGS 16384 /* datagrams in fragments under way; LRU */
+#define SLR_BUCKETS 65536 /* client prefixes with a promotion budget; LRU */
+#define SLR_VLAN_TAGS_MAX 2 /* 802.1ad and 802.1Q */
+#define SLR_EXT_HEADERS_MAX 6 /* RFC 8200 knows six worth passing */
+#define SLR_CHAIN_MAX 3 /* tunnel headers of a chain: the three hosts of a slot */
+
+#define SLR_TICK_SHIFT 30 /* a tick is 2^30 ns of CLOCK_MONOTONIC, about 1.07 s: the age of a flow needs no finer */
+#define SLR_TTL 64 /* outer TTL and hop limit */
+
+enum slr_verdict { SLR_DROP, SLR_PASS, SLR_FORWARD, SLR_REPLY, SLR_VERDICT_NUM };
+
+enum slr_router_reason {
+#define REASON(n, name, verdict, text) SLR_R_##name = n,
+#include "router_reasons.def"
+#undef REASON
+	SLR_R_NUM
+};
+
+enum slr_host_reason {
+#define REASON(n, name, verdict, text) SLR_H_##name = n,
+#include "host_reasons.def"
+#undef REASON
+	SLR_H_NUM
+};
+
+/* An address of either family; IPv4 as ::ffff:a.b.c.d (RFC 4291 2.5.5.2), so that one key serves both. */
+struct slr_addr {
+	__be32 word[4];
+};
+
+/* Key of an IPv4 flow, from the client's side. */
+struct flow_key_v4 {
+	__be32 client;
+	__be32 vaddr;
+	__be16 client_port;
+	__be16 vport;
+	__u32 proto; /* 32 bits: the key is whole words, which the hash likes */
+};
+
+/* Key of an IPv6 flow. */
+struct flow_key_v6 {
+	__be32 client[4];
+	__be32 vaddr[4];
+	__be16 client_port;
+	__be16 vport;
+	__u32 proto;
+};
+
+#define FLOW_CLOSING (1 << 0) /* the client sent FIN or RST */
+#define FLOW_REFRESHED (1 << 1) /* spoke again a tick or more after it was pinned */
+#define FLOW_GUESS (1 << 2) /* placed without seeing its start */
+
+/* A flow's recorded path. Written by the router program, aged and deleted by user space. */
+struct flow {
+	SLR_ABI_PAD(flow)
+	__u16 hop; /* index into `hops` */
+	__u16 hop_gen; /* must equal the hop's gen: an index given to another host un-pins */
+	__u16 subnet; /* index into `subnets`: whom to account */
+	__u16 entropy; /* spreads the outer source over the registered prefix */
+	__u32 seen; /* tick of the last packet */
+	__u8 flags; /* FLOW_* */
+	__u8 pad[3];
+};
+
+/* A flow that has not yet shown two ends. */
+struct new_flow {
+	struct flow flow;
+	__u32 isn; /* TCP: the SYN's sequence number, host order */
+	__u32 pad;
+};
+
+#define HOP_UP (1 << 0) /* resolved and usable; clear means down or no neighbour */
+#define HOP_V6 (1 << 1) /* the outer header is IPv6 */
+
+/* A hop's prepared header. 64 bytes: one cache line. Written by user space, but for mtu and mtu_until. */
+struct hop {
+	__u8 eth[14]; /* destination, source, type: as it goes on the wire */
+	__u16 flags; /* HOP_* */
+	__u16 gen;
+	__u16 mtu; /* bytes of the outer datagram that fit: link_mtu, or less once a frag-needed said so */
+	__u16 link_mtu;
+	__be16 src_mask; /* which of the outer source's low 16 bits are ours to vary */
+	__u32 ifindex; /* 0: the interface the packet came in on */
+	__u32 mtu_until; /* tick at which a learned mtu expires; 0: none learned */
+	union {
+		struct {
+			__be32 src;
+			__be32 dst;
+			__u32 csum; /* sum of the header's constant 16-bit words, not folded */
+		} v4;
+		struct {
+			__be32 src[4];
+			__be32 dst[4];
+		} v6;
+	};
+};
+
+#define SUBNET_PORTS (1 << 0) /* serves listed (protocol, port) pairs only */
+#define SUBNET_CLASSES (1 << 1) /* has client classes */
+#define SUBNET_ORPHAN_DROP (1 << 2) /* mid-flow packets of unknown flows: drop instead of ring */
+#define SUBNET_ECHO_FORWARD (1 << 3) /* echo requests: to a host */
+#define SUBNET_ECHO_DROP (1 << 4) /* echo requests: drop; neither flag: answered here */
+#define SUBNET_LIVE (1 << 5) /* the id is in use */
+
+/* Which fields take part in placement (client affinity is a mask without the port). */
+#define MASK_CLIENT (1 << 0)
+#define MASK_CLIENT_PORT (1 << 1)
+#define MASK_VADDR (1 << 2)
+#define MASK_VPORT (1 << 3)
+#define MASK_ALL 0x0f
+
+struct subnet {
+	struct slr_addr prefix; /* for adoption at a restart; lookups use the tries */
+	__u32 flags; /* SUBNET_* */
+	__u32 account; /* whom the traffic is charged to */
+	__u8 prefix_len; /* of the mapped form for IPv4: 96 + length */
+	__u8 pad[7];
+};
+
+/* Where new flows of a service go. Port and protocol 0: every one that has no entry of its own. */
+struct service_key {
+	__u16 subnet;
+	__u16 class; /* 0: no class of its own */
+	__be16 port;
+	__u16 proto;
+};
+
+struct service {
+	__u32 ring; /* index into `rings` */
+	__u32 mask; /* MASK_* */
+};
+
+/* A ring's place in `slots`, read in one load: offset in the high half, number of slots in the low half. Writing it is
+ * how a new generation is published. */
+typedef __u64 ring_desc;
+
+/* A slot: the current hop in the low 16 bits, then the two distinct hops before it, newest first; 0 is none. */
+typedef __u64 ring_slot;
+
+struct prefix_v4 {
+	__u32 len;
+	__be32 addr;
+};
+
+struct prefix_v6 {
+	__u32 len;
+	__be32 addr[4];
+};
+
+/* A client class of a subnet: longest prefix of (subnet id, client address). */
+struct class_key {
+	__u32 len; /* 32 bits of subnet id, then the address */
+	__be32 subnet;
+	struct slr_addr client;
+};
+
+struct frag_key {
+	struct slr_addr src;
+	struct slr_addr dst;
+	__be32 id; /* IPv4: the 16-bit identification */
+	__u32 proto;
+};
+
+struct bucket_key {
+	__be32 prefix[2]; /* IPv4 /24 in word 0; IPv6 /48 in both */
+	__u32 family; /* 4 or 6 */
+};
+
+struct bucket {
+	__u64 stamp_ns;
+	__u64 credit; /* millionths of a token */
+};
+
+struct counter {
+	__u64 packets;
+	__u64 bytes; /* of the client's datagrams, IP header included */
+};
+
+struct usage {
+	__u64 packets;
+	__u64 bytes;
+	__u64 flows; /* placed here */
+	__u64 pad;
+};
+
+/* What may change while packets flow. One element. */
+struct router_config {
+	__u64 seed; /* placement hash; the same in every member of a cluster */
+	__u32 promote_per_s; /* flows pinned per second and client prefix */
+	__u32 promote_burst;
+	__u32 icmp_per_s; /* ICMP answers a second and CPU */
+	__u32 icmp_burst;
+	__u32 pmtu_ticks; /* how long a learned path MTU is believed */
+	__u32 pmtu_floor; /* no frag-needed lowers a path MTU below this */
+};
+
+/* ---- host ---- */
+
+#define SLR_KEEPALIVE_PORT 6101 /* UDP, inside the tunnel */
+#define SLR_KEEPALIVE_MAGIC 0x534c524bU /* "SLRK" */
+#define SLR_KEEPALIVE_VERSION 1
+#define SLR_KEEPALIVE_REQUEST 1
+#define SLR_KEEPALIVE_REPLY 2
+
+/* Payload of a tunnel keepalive, in the UDP datagram inside the tunnel; network order. */
+struct keepalive {
+	__be32 magic;
+	__u8 version;
+	__u8 kind; /* SLR_KEEPALIVE_* */
+	__be16 reserved;
+	__be64 nonce; /* the router's; returned as it came */
+	__be64 sent_ns; /* the router's clock; returned as it came */
+};
+
+#define TUNNEL_ROUTER (1 << 0) /* may send us tunnels and keepalives */
+#define TUNNEL_SITE_HOST (1 << 1) /* may send us chains, and chains may go on to it */
+
+struct host_config {
+	__u32 socket_netns; /* bpf_skc_lookup_tcp: -1 for our own */
+	__u16 mss_v4; /* largest MSS that reply SYNs may carry; 0: do not touch */
+	__u16 mss_v6;
+};
+
+/* Binds the enums to a type that BTF keeps. */
+struct abi_anchor {
+	enum slr_verdict verdict;
+	enum slr_router_reason router_reason;
+	enum slr_host_reason host_reason;
+};
+
+#ifndef SLR_ABI_NEXT
+_Static_assert(sizeof(struct flow) == 16, "a flow is two words");
+_Static_assert(sizeof(struct new_flow) == 24, "a new flow is three words");
+#endif
+_Static_assert(sizeof(struct flow_key_v4) == 16, "no padding in a key");
+_Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");
+_Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");
+_Static_assert(sizeof(struct keepalive) == 24, "on the wire");

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* flows.h - the memory of flows: pinned, pending, fragments. A flow is first pending; a second packet that shows a second
+ * end earns it a pin, at a bounded rate per client prefix. */
+#pragma once
+
+#include "limit.h"
+#include "packet.h"
+#include "router_maps.h"
+
+static __always_inline struct flow *find_flow(struct pkt *p)
+{
+	return p->family == AF_V4 ? bpf_map_lookup_elem(&flows_v4, &p->k4) : bpf_map_lookup_elem(&flows_v6, &p->k6);
+}
+
+static __always_inline struct new_flow *find_new(struct pkt *p)
+{
+	return p->family == AF_V4 ? bpf_map_lookup_elem(&new_v4, &p->k4) : bpf_map_lookup_elem(&new_v6, &p->k6);
+}
+
+/* The hop a recorded flow points to, if that host still is who it was and may be used. */
+static __always_inline struct hop *hop_of_flow(struct flow *f)
+{
+	__u32 n = f->hop;
+	struct hop *h = bpf_map_lookup_elem(&hops, &n);
+
+	return h && h->gen == f->hop_gen && (h->flags & HOP_UP) ? h : NULL;
+}
+
+static __always_inline void take_path(struct pkt *p, struct flow *f)
+{
+	p->hop = f->hop;
+	p->hop_gen = f->hop_gen;
+	p->entropy = f->entropy;
+	p->subnet = f->subnet;
+}
+
+/* A hit writes at most a coarse age and, once each, the flags. */
+static __always_inline void touch(struct pkt *p, struct flow *f)
+{
+	if (f->seen != p->now) {
+		f->seen = p->now;
+		if (!(f->flags & FLOW_REFRESHED))
+			f->flags |= FLOW_REFRESHED;
+	}
+	if (p->proto != IPPROTO_TCP)
+		return;
+	if (unlikely(p->tcp_flags & (TCP_FIN | TCP_RST | TCP_SYN))) {
+		if (p->tcp_flags & TCP_SYN)
+			f->flags &= ~FLOW_CLOSING;
+		else
+			f->flags |= FLOW_CLOSING;
+	}
+}
+
+static __always_inline struct flow path_of(struct pkt *p)
+{
+	return (struct flow){
+		.hop = p->hop,
+		.hop_gen = p->hop_gen,
+		.subnet = p->subnet,
+		.entropy = p->entropy,
+		.seen = p->now,
+	};
+}
+
+static __always_inline void record_new(struct pkt *p)
+{
+	struct new_flow nf = { .flow = path_of(p), .isn = p->seq };
+
+	if (p->family == AF_V4)
+		bpf_map_update_elem(&new_v4, &p->k4, &nf, BPF_ANY);
+	else
+		bpf_map_update_elem(&new_v6, &p->k6, &nf, BPF_ANY);
+}
+
+static __always_inline void forget_new(struct pkt *p)
+{
+	if (p->family == AF_V4)
+		bpf_map_delete_elem(&new_v4, &p->k4);
+	else
+		bpf_map_delete_elem(&new_v6, &p->k6);
+}
+
+static __always_inline void forget_flow(struct pkt *p)
+{
+	if (p->family == AF_V4)
+		bpf_map_delete_elem(&flows_v4, &p->k4);
+	else
+		bpf_map_delete_elem(&flows_v6, &p->k6);
+}
+
+/* Has the client heard from a server? For TCP: an ACK whose sequence number continues the SYN that we saw, within the
+ * first window. For UDP nothing better than a second packet exists. */
+static __always_inline bool two_ended(struct pkt *p, struct new_flow *nf)
+{
+	if (p->proto != IPPROTO_TCP)
+		return true;
+	if ((p->tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK)
+		return false;
+	return p->seq - nf->isn - 1 <= 0xffff;
+}
+
+/* One token of the client prefix's budget (IPv4 /24, IPv6 /48). */
+static __always_inline bool may_pin(struct pkt *p, struct router_config *cfg)
+{
+	struct bucket_key key = { .family = p->family };
+	__u64 now_ns = bpf_ktime_get_ns();
+	struct bucket *b;
+
+	if (p->family == AF_V4) {
+		key.prefix[0] = p->k4.client & bpf_htonl(0xffffff00);
+	} else {
+		key.prefix[0] = p->k6.client[0];
+		key.prefix[1] = p->k6.client[1] & bpf_htonl(0xffff0000);
+	}
+	b = bpf_map_lookup_elem(&buckets, &key);
+	if (!b) {
+		struct bucket fresh = { .stamp_ns = now_ns, .credit = (cfg->promote_burst - 1) * TOKEN };
+
+		bpf_map_update_elem(&buckets, &key, &fresh, BPF_ANY);
+		return cfg->promote_burst > 0;
+	}
+	return take_token(b, now_ns, cfg->promote_per_s, cfg->promote_burst);
+}
+
+static __always_inline int pin(struct pkt *p, struct router_config *cfg)
+{
+	struct flow f = path_of(p);
+	long err;
+
+	if (!may_pin(p, cfg))
+		return SLR_R_fwd_rate_limited;
+	if (p->family == AF_V4)
+		err = bpf_map_update_elem(&flows_v4, &p->k4, &f, BPF_NOEXIST);
+	else
+		err = bpf_map_update_elem(&flows_v6, &p->k6, &f, BPF_NOEXIST);
+	if (err && err != -17 /* EEXIST: another CPU was first */)
+		return SLR_R_fwd_table_full;
+	forget_new(p);
+	return SLR_R_fwd_promoted;
+}
+
+static __always_inline struct frag_key frag_key_of(struct pkt *p)
+{
+	struct frag_key key = { .id = p->frag_id };
+
+	if (p->family == AF_V4) {
+		key.src = mapped_v4(p->k4.client);
+		key.dst = mapped_v4(p->k4.vaddr);
+		key.proto = p->k4.proto; /* RFC 791: part of the identity; IPv6 has none (RFC 8200 4.5) */
+	} else {
+		__builtin_memcpy(&key.src, p->k6.client, 16);
+		__builtin_memcpy(&key.dst, p->k6.vaddr, 16);
+	}
+	return key;
+}
+
+static __noinline int record_fragment(struct pkt *p)
+{
+	struct frag_key key = frag_key_of(p);
+	struct flow f = path_of(p);
+
+	return bpf_map_update_elem(&frags, &key, &f, BPF_ANY);
+}

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* icmp.h - ICMP and ICMPv6 to virtual addresses, and about our own tunnels: errors follow the flow of the datagram they
+ * quote, echo requests are answered or forwarded, and a datagram that does not fit draws the message that says so. */
+#pragma once
+
+#include "flows.h"
+#include "place.h"
+#include "tunnel.h"
+
+#define QUOTE_V4 504 /* with the ICMP header 512 bytes: one bpf_csum_diff, and within the 576 of RFC 1812 4.3.2.3 */
+#define QUOTE_V6 1016 /* two of them, and within the 1,280 of RFC 4443 2.4 (c) */
+#define V6_MTU_MIN 1280
+
+static __always_inline bool icmp_allowed(void)
+{
+	struct router_config *cfg = get_config();
+	__u32 zero = 0;
+	struct bucket *b = bpf_map_lookup_elem(&icmp_bucket, &zero);
+
+	return cfg && b && take_token(b, bpf_ktime_get_ns(), cfg->icmp_per_s, cfg->icmp_burst);
+}
+
+/* Copy a link header that `link` holds to `data`, with the addresses exchanged. */
+static __always_inline void link_back(void *data, __be16 *link, __u64 l2)
+{
+	__builtin_memcpy(data, &link[3], 6);
+	__builtin_memcpy(data + 6, link, 6);
+	if (l2 == 22)
+		__builtin_memcpy(data + 12, &link[6], 10);
+	else if (l2 == 18)
+		__builtin_memcpy(data + 12, &link[6], 6);
+	else
+		__builtin_memcpy(data + 12, &link[6], 2);
+}
+
+static __always_inline void write_frag_needed(struct iphdr *ip, struct pkt *p, __u32 mtu)
+{
+	struct icmp_header *icmp = (void *)(ip + 1);
+	__u32 sum = 0;
+
+	*(__be16 *)ip = bpf_htons(0x45c0); /* internetwork control, RFC 1812 4.3.2.5 */
+	ip->tot_len = bpf_htons(sizeof(*ip) + sizeof(*icmp) + QUOTE_V4);
+	ip->id = 0;
+	ip->frag_off = bpf_htons(IP_DF);
+	ip->ttl = SLR_TTL;
+	ip->protocol = IPPROTO_ICMP;
+	ip->check = 0;
+	ip->saddr = p->k4.vaddr;
+	ip->daddr = p->k4.client;
+	for (int i = 0; i < 10; i++)
+		sum += ((__u16 *)ip)[i];
+	ip->check = csum_fold(sum);
+	icmp->type = ICMP4_UNREACHABLE;
+	icmp->code = ICMP4_FRAG_NEEDED;
+	icmp->checksum = 0;
+	icmp->v4.unused = 0;
+	icmp->v4.mtu = bpf_htons(mtu);
+	icmp->checksum = csum_fold(bpf_csum_diff(0, 0, (__be32 *)icmp, sizeof(*icmp) + QUOTE_V4, 0));
+}
+
+static __always_inline void write_packet_too_big(struct ipv6hdr *ip, struct pkt *p, __u32 mtu)
+{
+	struct icmp_header *icmp = (void *)(ip + 1);
+	__be32 pseudo[2] = { bpf_htonl(sizeof(*icmp) + QUOTE_V6), bpf_htonl(IPPROTO_ICMPV6) };
+	__s64 sum;
+
+	*(__be32 *)ip = bpf_htonl(0x60000000);
+	ip->payload_len = bpf_htons(sizeof(*icmp) + QUOTE_V6);
+	ip->nexthdr = IPPROTO_ICMPV6;
+	ip->hop_limit = SLR_TTL;
+	__builtin_memcpy(&ip->saddr, p->k6.vaddr, 16);
+	__builtin_memcpy(&ip->daddr, p->k6.client, 16);
+	icmp->type = ICMP6_TOO_BIG;
+	icmp->code = 0;
+	icmp->checksum = 0;
+	icmp->mtu6 = bpf_htonl(mtu);
+	sum = bpf_csum_diff(0, 0, pseudo, sizeof(pseudo), 0);
+	sum = bpf_csum_diff(0, 0, (__be32 *)&ip->saddr, 32, sum);
+	sum = bpf_csum_diff(0, 0, (__be32 *)icmp, 512, sum);
+	sum = bpf_csum_diff(0, 0, (void *)icmp + 512, sizeof(*icmp) + QUOTE_V6 - 512, sum);
+	icmp->checksum = csum_fold(sum);
+}
+
+/* The datagram does not fit the hop's tunnel. 0: it does after all, a learned path MTU had expired. The message comes
+ * from the virtual address, which the client talks to anyway and which exists in its address family. */
+static __noinline int too_big(struct xdp_md *ctx, struct pkt *p, struct hop *h)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 header, quote, mtu;
+	__be16 link[11];
+	__u64 l2;
+	int grow;
+
+	if (!p || !h)
+		return SLR_R_unset;
+	if (h->mtu_until && h->mtu_until <= p->now) {
+		h->mtu = h->link_mtu;
+		h->mtu_until = 0;
+		if (p->len + outer_len(h) <= h->mtu)
+			return 0;
+	}
+	if (!p->df)
+		return SLR_R_drop_too_big;
+	header = p->family == AF_V4 ? sizeof(struct iphdr) + 8 : sizeof(struct ipv6hdr) + 8;
+	quote = p->family == AF_V4 ? QUOTE_V4 : QUOTE_V6;
+	mtu = h->mtu - outer_len(h);
+	if (p->family == AF_V6 && mtu < V6_MTU_MIN)
+		mtu = V6_MTU_MIN; /* less would not be IPv6, and senders ignore it */
+	if (p->len < quote || data + sizeof(link) > end)
+		return SLR_R_drop_too_big;
+	if (!icmp_allowed())
+		return SLR_R_drop_icmp_limit;
+	__builtin_memcpy(link, data, sizeof(link));
+	l2 = p->l3 & 0x1f;
+	grow = (int)(l2 + quote) - (int)(end - data);
+	if (bpf_xdp_adjust_tail(ctx, grow) || bpf_xdp_adjust_head(ctx, -(int)header))
+		return SLR_R_drop_headroom;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + sizeof(link) > end)
+		return SLR_R_drop_headroom;
+	link_back(data, link, l2);
+	if (p->family == AF_V4) {
+		if (data + l2 + sizeof(struct iphdr) + 8 + QUOTE_V4 > end)
+			return SLR_R_drop_headroom;
+		write_frag_needed(data + l2, p, mtu);
+	} else {
+		if (data + l2 + sizeof(struct ipv6hdr) + 8 + QUOTE_V6 > end)
+			return SLR_R_drop_headroom;
+		write_packet_too_big(data + l2, p, mtu);
+	}
+	return SLR_R_reply_too_big;
+}
+
+static __always_inline int answer_echo(struct xdp_md *ctx, struct pkt *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u64 l3 = p->l3 & 0x1f;
+	__be16 link[11];
+	__be16 *word;
+
+	if (!icmp_allowed())
+		return SLR_R_drop_icmp_limit;
+	if (data + sizeof(link) > end)
+		return SLR_R_drop_truncated_l4;
+	__builtin_memcpy(link, data, sizeof(link));
+	link_back(data, link, l3);
+	word = data + (p->l4 & OFFSET_MAX);
+	if (p->family == AF_V4) {
+		struct iphdr *ip = data + l3;
+		__be16 before;
+
+		if ((void *)(ip + 1) > end || (void *)(word + 4) > end)
+			return SLR_R_drop_truncated_l4;
+		ip->saddr = p->k4.vaddr;
+		ip->daddr = p->k4.client;
+		before = ((__be16 *)ip)[4];
+		ip->ttl = SLR_TTL;
+		ip->check = csum_replace(ip->check, before, ((__be16 *)ip)[4]);
+		before = word[0];
+		*(__u8 *)word = ICMP4_ECHO_REPLY;
+		word[1] = csum_replace(word[1], before, word[0]);
+	} else {
+		struct ipv6hdr *ip = data + l3;
+		__be16 before;
+
+		if ((void *)(ip + 1) > end || (void *)(word + 4) > end)
+			return SLR_R_drop_truncated_l4;
+		__builtin_memcpy(&ip->saddr, p->k6.vaddr, 16);
+		__builtin_memcpy(&ip->daddr, p->k6.client, 16);
+		ip->hop_limit = SLR_TTL;
+		before = word[0];
+		*(__u8 *)word = ICMP6_ECHO_REPLY;
+		word[1] = csum_replace(word[1], before, word[0]);
+	}
+	return SLR_R_reply_echo;
+}
+
+static __always_inline int forward_by_ring(struct pkt *p, struct subnet *sn, int why)
+{
+	struct router_config *cfg = get_config();
+	struct service *s = find_service(p, sn);
+	int err;
+
+	if (!cfg || !s)
+		return SLR_R_drop_no_active_host;
+	err = pick(p, s, flow_hash(p, cfg->seed, s->mask));
+	return err ? err : why;
+}
+
+/* What an ICMP error quotes: the header of a datagram that was sent, and where its transport header is. */
+struct quote {
+	__u64 l4;
+	__u8 proto;
+	__u32 len; /* of the whole datagram, by its own header */
+};
+
+static __always_inline int read_quote_v4(void *data, void *end, __u64 off, struct quote *q, struct flow_key_v4 *key)
+{
+	struct iphdr *ip = data + off;
+
+	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || ip->frag_off & bpf_htons(IP_OFFSET))
+		return SLR_R_drop_icmp_quote;
+	q->l4 = off + ip->ihl * 4;
+	q->proto = ip->protocol;
+	q->len = bpf_ntohs(ip->tot_len);
+	key->client = ip->daddr;
+	key->vaddr = ip->saddr;
+	key->proto = ip->protocol;
+	return 0;
+}
+
+static __always_inline int read_quote_v6(void *data, void *end, __u64 off, struct quote *q, struct flow_key_v6 *key)
+{
+	struct ipv6hdr *ip = data + off;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return SLR_R_drop_icmp_quote;
+	q->l4 = off + sizeof(*ip);
+	q->proto = ip->nexthdr;
+	q->len = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	__builtin_memcpy(key->client, &ip->daddr, 16);
+	__builtin_memcpy(key->vaddr, &ip->saddr, 16);
+	key->proto = ip->nexthdr;
+	return 0;
+}
+
+/* An error about a tunnel header that we wrote. About size, and plausible: the hop's path MTU is lowered for a while.
+ * `mtu` 0: not about size. */
+static __always_inline int tunnel_error(struct pkt *p, struct hop *h, struct quote *q, __be16 quoted_src_low, __u32 mtu)
+{
+	struct router_config *cfg = get_config();
+	__be16 ours = h->flags & HOP_V6 ? bpf_ntohl(h->v6.src[3]) : bpf_ntohl(h->v4.src);
+
+	if (!cfg)
+		return SLR_R_unset;
+	if ((bpf_htons(ours) & ~h->src_mask) != (quoted_src_low & ~h->src_mask))
+		return SLR_R_drop_pmtu_refused;
+	if (!mtu)
+		return SLR_R_pass_tunnel_error;
+	if (mtu < cfg->pmtu_floor || mtu >= h->mtu || q->len <= mtu || q->len > h->mtu)
+		return SLR_R_drop_pmtu_refused;
+	h->mtu = mtu;
+	h->mtu_until = p->now + cfg->pmtu_ticks;
+	return SLR_R_drop_pmtu_learned;
+}
+
+/* p is an ICMP message of either family; it is short of nothing but what it carries. */
+static __noinline int icmp(struct xdp_md *ctx, struct pkt *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u64 l4;
+	bool error, echo, size;
+	struct flow_key_v6 quoted = {};
+	struct new_flow *nf;
+	struct quote q = {};
+	struct subnet *sn;
+	struct flow *f;
+	__u32 mtu = 0;
+	__u8 *head;
+	__be16 *ports;
+	int err = 0;
+
+	if (!p)
+		return SLR_R_unset;
+	l4 = p->l4 & OFFSET_MAX;
+	head = data + l4;
+	if (p->family == AF_V4 ? p->proto != IPPROTO_ICMP : p->proto != IPPROTO_ICMPV6)
+		return find_subnet(p) ? SLR_R_drop_protocol : SLR_R_pass_not_ours;
+	if (head + 8 > (__u8 *)end || l4 + 8 > p->l3 + p->len)
+		return find_subnet(p) ? SLR_R_drop_truncated_l4 : SLR_R_pass_not_ours;
+	if (p->family == AF_V4) {
+		echo = head[0] == ICMP4_ECHO_REQUEST;
+		error = head[0] == ICMP4_UNREACHABLE || head[0] == ICMP4_TIME_EXCEEDED || head[0] == ICMP4_PARAMETER;
+		size = head[0] == ICMP4_UNREACHABLE && head[1] == ICMP4_FRAG_NEEDED;
+		mtu = size ? bpf_ntohs(*(__be16 *)(head + 6)) : 0;
+		if (error)
+			err = read_quote_v4(data, end, l4 + 8, &q, (struct flow_key_v4 *)&quoted);
+	} else {
+		echo = head[0] == ICMP6_ECHO_REQUEST;
+		error = head[0] >= ICMP6_UNREACHABLE && head[0] <= ICMP6_PARAMETER;
+		size = head[0] == ICMP6_TOO_BIG;
+		mtu = size ? bpf_ntohl(*(__be32 *)(head + 4)) : 0;
+		if (error)
+			err = read_quote_v6(data, end, l4 + 8, &q, &quoted);
+	}
+	if (error && !err && (q.proto == IPPROTO_IPIP || q.proto == IPPROTO_IPV6)) {
+		struct flow_key_v4 *q4 = (struct flow_key_v4 *)&quoted;
+		struct slr_addr to;
+		struct hop *h;
+		__be16 src_low;
+		__u32 *n, index;
+
+		if (p->family == AF_V4) {
+			to = mapped_v4(q4->client);
+			src_low = q4->vaddr >> 16;
+		} else {
+			__builtin_memcpy(&to, quoted.client, 16);
+			src_low = quoted.vaddr[3] >> 16;
+		}
+		n = bpf_map_lookup_elem(&hop_by_addr, &to);
+		if (n) {
+			index = *n;
+			h = bpf_map_lookup_elem(&hops, &index);
+			if (h)
+				return tunnel_error(p, h, &q, src_low, size ? (mtu ? mtu : 1) : 0);
+		}
+	}
+	sn = find_subnet(p);
+	if (!sn)
+		return SLR_R_pass_not_ours;
+	if (echo) {
+		if (p->frag != FRAG_NONE || sn->flags & SUBNET_ECHO_FORWARD) {
+			if (sn->flags & SUBNET_ECHO_FORWARD)
+				return forward_by_ring(p, sn, SLR_R_fwd_echo);
+			return SLR_R_drop_echo;
+		}
+		if (sn->flags & SUBNET_ECHO_DROP)
+			return SLR_R_drop_echo;
+		return answer_echo(ctx, p);
+	}
+	if (!error)
+		return SLR_R_drop_icmp_type;
+	if (err)
+		return err;
+	/* The quoted datagram is a reply: it came from the address that this error is for (RFC 5927 section 4 spirit). */
+	ports = data + (q.l4 & OFFSET_MAX);
+	if ((void *)(ports + 2) > end || (q.proto != IPPROTO_TCP && q.proto != IPPROTO_UDP))
+		return SLR_R_drop_icmp_quote;
+	if (p->family == AF_V4) {
+		struct flow_key_v4 *q4 = (struct flow_key_v4 *)&quoted;
+
+		if (q4->vaddr != p->k4.vaddr)
+			return SLR_R_drop_icmp_quote;
+		p->k4 = *q4;
+		p->k4.client_port = ports[1];
+		p->k4.vport = ports[0];
+	} else {
+		if (!same_v6(quoted.vaddr, p->k6.vaddr))
+			return SLR_R_drop_icmp_quote;
+		p->k6 = quoted;
+		p->k6.client_port = ports[1];
+		p->k6.vport = ports[0];
+	}
+	p->proto = q.proto;
+	f = find_flow(p);
+	if (f && hop_of_flow(f)) {
+		take_path(p, f);
+		return SLR_R_fwd_icmp_error;
+	}
+	nf = find_new(p);
+	if (nf && hop_of_flow(&nf->flow)) {
+		take_path(p, &nf->flow);
+		return SLR_R_fwd_icmp_error;
+	}
+	return forward_by_ring(p, sn, SLR_R_fwd_icmp_error);
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* place.h - where a flow that nobody remembers goes: subnet by longest prefix, class by client, ring by service, slot by
+ * hash, hop by slot. Reads no packet, only `struct pkt`. */
+#pragma once
+
+#include "packet.h"
+#include "router_maps.h"
+
+static __always_inline struct router_config *get_config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+/* The subnet that the destination is in; p->subnet is its id. */
+static __always_inline struct subnet *find_subnet(struct pkt *p)
+{
+	__u32 *id, n;
+
+	if (p->family == AF_V4) {
+		struct prefix_v4 key = { .len = 32, .addr = p->k4.vaddr };
+
+		id = bpf_map_lookup_elem(&prefixes_v4, &key);
+	} else {
+		struct prefix_v6 key = { .len = 128 };
+
+		__builtin_memcpy(key.addr, p->k6.vaddr, 16);
+		id = bpf_map_lookup_elem(&prefixes_v6, &key);
+	}
+	if (!id)
+		return NULL;
+	n = *id;
+	p->subnet = n;
+	return bpf_map_lookup_elem(&subnets, &n);
+}
+
+static __always_inline __u16 find_class(struct pkt *p)
+{
+	struct class_key key = { .len = 32 + 128, .subnet = bpf_htonl(p->subnet) };
+	__u32 *class;
+
+	if (p->family == AF_V4)
+		key.client = mapped_v4(p->k4.client);
+	else
+		__builtin_memcpy(&key.client, p->k6.client, 16);
+	class = bpf_map_lookup_elem(&classes, &key);
+	return class ? *class : 0;
+}
+
+/* The service of this packet: its own (protocol, port) entry, else the one for everything, unless the subnet lists what
+ * it serves. ICMP has no port: it goes by the entry for everything, whatever is listed. */
+static __always_inline struct service *find_service(struct pkt *p, struct subnet *sn)
+{
+	struct service_key key = { .subnet = p->subnet };
+	struct service *s;
+
+	if (sn->flags & SUBNET_CLASSES)
+		key.class = find_class(p);
+	if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP) {
+		if (sn->flags & (SUBNET_PORTS | SUBNET_CLASSES)) {
+			key.port = p->family == AF_V4 ? p->k4.vport : p->k6.vport;
+			key.proto = p->proto;
+			s = bpf_map_lookup_elem(&services, &key);
+			if (s || (sn->flags & SUBNET_PORTS))
+				return s;
+			key.port = 0;
+			key.proto = 0;
+		}
+	}
+	return bpf_map_lookup_elem(&services, &key);
+}
+
+#define MIX 0x9e3779b97f4a7c15ULL
+
+static __always_inline __u64 mix(__u64 h, __u64 word)
+{
+	h = (h ^ word) * MIX;
+	return h ^ (h >> 32);
+}
+
+static __always_inline __u64 mix_v6(__u64 h, const __be32 *a)
+{
+	h = mix(h, (__u64)bpf_ntohl(a[0]) << 32 | bpf_ntohl(a[1]));
+	return mix(h, (__u64)bpf_ntohl(a[2]) << 32 | bpf_ntohl(a[3]));
+}
+
+/* Placement hash, over host-order fields. The same bytes give the same slot in every member of a cluster: docs/wire.md, src/hash.rs. */
+static __always_inline __u64 flow_hash(struct pkt *p, __u64 seed, __u32 mask)
+{
+	__u64 h = seed ^ (mask & (MASK_CLIENT_PORT | MASK_VPORT) ? p->proto : 0);
+	__u16 client_port, vport;
+
+	if (p->family == AF_V4) {
+		__u64 client = mask & MASK_CLIENT ? bpf_ntohl(p->k4.client) : 0;
+		__u64 vaddr = mask & MASK_VADDR ? bpf_ntohl(p->k4.vaddr) : 0;
+
+		h = mix(h, client << 32 | vaddr);
+		client_port = bpf_ntohs(p->k4.client_port);
+		vport = bpf_ntohs(p->k4.vport);
+	} else {
+		if (mask & MASK_CLIENT)
+			h = mix_v6(h, p->k6.client);
+		if (mask & MASK_VADDR)
+			h = mix_v6(h, p->k6.vaddr);
+		client_port = bpf_ntohs(p->k6.client_port);
+		vport = bpf_ntohs(p->k6.vport);
+	}
+	if (!(mask & MASK_CLIENT_PORT))
+		client_port = 0;
+	if (!(mask & MASK_VPORT))
+		vport = 0;
+	h = mix(h, (__u64)client_port << 16 | vport);
+	return mix(h, 0);
+}
+
+/* Pick the hop of the flow's slot into p. The newest usable host of the slot's memory serves while the ring still points
+ * to one that just went down. */
+static __always_inline int pick(struct pkt *p, struct service *s, __u64 hash)
+{
+	__u32 ring = s->ring, slot;
+	ring_desc *desc = bpf_map_lookup_elem(&rings, &ring);
+	ring_slot *lanes;
+	__u64 lane;
+
+	if (!desc || !(__u32)*desc)
+		return SLR_R_drop_no_active_host;
+	slot = (*desc >> 32) + ((hash >> 32) * (__u32)*desc >> 32);
+	lanes = bpf_map_lookup_elem(&slots, &slot);
+	if (!lanes)
+		return SLR_R_drop_no_active_host;
+	lane = *lanes;
+	for (int i = 0; i < SLR_CHAIN_MAX; i++, lane >>= 16) {
+		__u32 n = lane & 0xffff;
+		struct hop *h = bpf_map_lookup_elem(&hops, &n);
+
+		if (n && h && (h->flags & HOP_UP)) {
+			p->hop = n;
+			p->hop_gen = h->gen;
+			p->entropy = hash;
+			return 0;
+		}
+	}
+	return SLR_R_drop_hop_unusable;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* router_maps.h - the router's tables. Each says who writes, who reads, and why it is of its type. All are pinned; they
+ * are a cache of the daemon's desired state and the memory of the flows, and they outlive the daemon. */
+#pragma once
+
+#include "base.h"
+
+/* Pinned flows. Written here (promotion, age) and by recovery; aged and deleted by user space. A plain hash, not an
+ * LRU: nobody's flow is forgotten because somebody else arrived. A full table refuses new pins (docs/decisions/0001).
+ * Capacity is set at load. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct flow_key_v4);
+	__type(value, struct flow);
+	__uint(max_entries, 1 << 20);
+} flows_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct flow_key_v6);
+	__type(value, struct flow);
+	__uint(max_entries, 1 << 20);
+} flows_v6 SEC(".maps");
+
+/* Flows that have not yet shown two ends. LRU: a flood of first packets may only evict its own kind. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct flow_key_v4);
+	__type(value, struct new_flow);
+	__uint(max_entries, 1 << 16);
+} new_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct flow_key_v6);
+	__type(value, struct new_flow);
+	__uint(max_entries, 1 << 16);
+} new_v6 SEC(".maps");
+
+/* Datagrams in fragments, by (addresses, id): the first records, the others follow. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct frag_key);
+	__type(value, struct flow);
+	__uint(max_entries, SLR_FRAGS);
+} frags SEC(".maps");
+
+/* Hop templates. Written by user space; the program lowers mtu. Index 0 is "none". */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct hop);
+	__uint(max_entries, SLR_HOPS_MAX);
+} hops SEC(".maps");
+
+/* Tunnel destination to hop: whom an ICMP error about our outer header concerns. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct slr_addr);
+	__type(value, __u32);
+	__uint(max_entries, SLR_HOPS_MAX);
+} hop_by_addr SEC(".maps");
+
+/* Slots of all rings, and where each ring's current generation lies. Written by user space through mmap: new slots
+ * first, then one aligned store to the descriptor. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, ring_slot);
+	__uint(max_entries, SLR_SLOTS_MAX);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, ring_desc);
+	__uint(max_entries, SLR_RINGS_MAX);
+} rings SEC(".maps");
+
+/* Virtual prefixes to subnet id, longest match. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v4);
+	__type(value, __u32);
+	__uint(max_entries, SLR_PREFIXES_MAX);
+} prefixes_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v6);
+	__type(value, __u32);
+	__uint(max_entries, SLR_PREFIXES_MAX);
+} prefixes_v6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct subnet);
+	__uint(max_entries, SLR_SUBNETS_MAX);
+} subnets SEC(".maps");
+
+/* (subnet id, client prefix) to class. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct class_key);
+	__type(value, __u32);
+	__uint(max_entries, SLR_CLASSES_MAX);
+} classes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct service_key);
+	__type(value, struct service);
+	__uint(max_entries, SLR_SERVICES_MAX);
+} services SEC(".maps");
+
+/* Our tunnel addresses, and the prefixes that registered upstreams send from. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct slr_addr);
+	__type(value, __u32);
+	__uint(max_entries, SLR_TUNNEL_ADDRS_MAX);
+} tunnel_addrs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v6);
+	__type(value, __u32);
+	__uint(max_entries, SLR_UPSTREAMS_MAX);
+} upstreams SEC(".maps");
+
+/* Promotion budgets by client prefix. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct bucket_key);
+	__type(value, struct bucket);
+	__uint(max_entries, SLR_BUCKETS);
+} buckets SEC(".maps");
+
+/* Budget of ICMP answers, one per CPU: no lock, and a bound all the same. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct bucket);
+	__uint(max_entries, 1);
+} icmp_bucket SEC(".maps");
+
+/* What happened: per reason, per hop, per subnet. Written here, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct counter);
+	__uint(max_entries, SLR_R_NUM);
+} reasons SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct usage);
+	__uint(max_entries, SLR_HOPS_MAX);
+} hop_usage SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct usage);
+	__uint(max_entries, SLR_SUBNETS_MAX);
+} subnet_usage SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct router_config);
+	__uint(max_entries, 1);
+} config SEC(".maps");

@@ -1,0 +1,102 @@
+//! What the kernel's tables shall say, in the words of the configuration. [`super::Router::apply`] makes it so.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use slr_model::{EchoPolicy, HostState, KeyMask, MacAddr, NodeName, OrphanPolicy, Service, VirtualSubnet, Weight};
+
+/// The whole desired state of a router's data plane.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Desired {
+    /// Limits and the placement seed.
+    pub config: Config,
+    /// Addresses at which upstream routers reach us with tunnels.
+    pub tunnel_addresses: Vec<IpAddr>,
+    /// Prefixes that registered upstreams send tunnels from.
+    pub upstreams: Vec<IpNet>,
+    /// Prefixes that outer source addresses are taken from, spread per flow. At most one a family; a hop whose address
+    /// family has none cannot be used.
+    pub sources: Vec<IpNet>,
+    /// Every known next hop.
+    pub hosts: Vec<Host>,
+    /// Every virtual subnet.
+    pub subnets: Vec<Subnet>,
+}
+
+/// Limits that may change while packets flow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Config {
+    /// Seed of the placement hash; the same in every member of a cluster.
+    pub seed: u64,
+    /// Flows that one client prefix (IPv4 /24, IPv6 /48) may pin per second, and at once.
+    pub promote_per_s: u32,
+    /// Burst of the same.
+    pub promote_burst: u32,
+    /// ICMP answers per second and CPU, and at once.
+    pub icmp_per_s: u32,
+    /// Burst of the same.
+    pub icmp_burst: u32,
+    /// How long a path MTU learned from a frag-needed is believed.
+    pub pmtu_expiry_s: u32,
+    /// No frag-needed lowers a path MTU below this many bytes.
+    pub pmtu_floor: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            promote_per_s: 2_000,
+            promote_burst: 20_000,
+            icmp_per_s: 1_000,
+            icmp_burst: 200,
+            pmtu_expiry_s: 600, // RFC 1191 6.3: ten minutes
+            pmtu_floor: 596,    // 576 for the client's datagram (RFC 791) and an IPv4 header
+        }
+    }
+}
+
+/// A next hop: a host, or the router of the next tier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Host {
+    /// Its name; rings are keyed on it.
+    pub name: NodeName,
+    /// Its tunnel address.
+    pub address: IpAddr,
+    /// `Active` and `Draining` keep their flows; `Down` un-pins them.
+    pub state: HostState,
+    /// How to reach it; `None` while no neighbour is resolved.
+    pub link: Option<Link>,
+}
+
+/// The layer below a hop's outer header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Destination MAC: the hop's, or its gateway's.
+    pub destination: MacAddr,
+    /// Source MAC: our interface's.
+    pub source: MacAddr,
+    /// Outgoing interface; 0 means the one the packet came in on.
+    pub ifindex: u32,
+    /// Largest datagram that the link and the route take, in bytes.
+    pub mtu: u16,
+}
+
+/// A virtual subnet and who serves it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subnet {
+    /// The range of virtual addresses.
+    pub prefix: VirtualSubnet,
+    /// Whom its traffic is charged to.
+    pub account: u32,
+    /// The (protocol, port) pairs it serves; `None`: all. What is not served passes to the kernel.
+    pub services: Option<Vec<Service>>,
+    /// What happens to a mid-flow packet that nobody knows.
+    pub orphan: OrphanPolicy,
+    /// What happens to an echo request.
+    pub echo: EchoPolicy,
+    /// Which fields take part in placement.
+    pub key_mask: KeyMask,
+    /// Hosts that take new flows, with their weights. Weight 0, or absence: no new flows.
+    pub members: Vec<(NodeName, Weight)>,
+}
