@@ -11,31 +11,49 @@
 #include <linux/types.h>
 
 #ifdef SLR_ABI_NEXT /* the upgrade test's build: another version, other offsets, same fields */
-#define SLR_ABI_VERSION 2
+#define SLR_ABI_NUMBER 2
 #define SLR_ABI_PAD(n) __u64 reserved_##n;
 #else
-#define SLR_ABI_VERSION 1
+#define SLR_ABI_NUMBER 1
 #define SLR_ABI_PAD(n)
 #endif
 
-/* Bounds, each with its reason. */
-#define SLR_HOPS_MAX 4096 /* 1,000 hosts a site and room for upgrades; 256 KiB of templates */
-#define SLR_SUBNETS_MAX 4096 /* ids; prefixes live in the tries below */
-#define SLR_PREFIXES_MAX 65536 /* virtual prefixes per family */
-#define SLR_SERVICES_MAX 65536 /* (subnet, class, protocol, port) */
-#define SLR_CLASSES_MAX 65536 /* client prefixes of all classes */
-#define SLR_RINGS_MAX 4096 /* distinct rings, shared by content */
-#define SLR_SLOTS_MAX (1 << 21) /* 16 MiB of slots for all rings, old and new generation together */
-#define SLR_UPSTREAMS_MAX 4096 /* registered prefixes that may send us tunnels */
-#define SLR_TUNNEL_ADDRS_MAX 64 /* our own tunnel addresses */
-#define SLR_FRAGS 16384 /* datagrams in fragments under way; LRU */
-#define SLR_BUCKETS 65536 /* client prefixes with a promotion budget; LRU */
-#define SLR_VLAN_TAGS_MAX 2 /* 802.1ad and 802.1Q */
-#define SLR_EXT_HEADERS_MAX 6 /* RFC 8200 knows six worth passing */
-#define SLR_CHAIN_MAX 3 /* tunnel headers of a chain: the three hosts of a slot */
-
-#define SLR_TICK_SHIFT 30 /* a tick is 2^30 ns of CLOCK_MONOTONIC, about 1.07 s: the age of a flow needs no finer */
-#define SLR_TTL 64 /* outer TTL and hop limit */
+/* Bounds, each with its reason, and other constants; an enum, so that BTF carries them to Rust. */
+enum slr_const {
+	SLR_ABI_VERSION = SLR_ABI_NUMBER,
+	SLR_HOPS_MAX = 4096, /* 1,000 hosts a site and room for upgrades; 256 KiB of templates */
+	SLR_SUBNETS_MAX = 4096, /* ids; prefixes live in the tries below */
+	SLR_PREFIXES_MAX = 65536, /* virtual prefixes per family */
+	SLR_SERVICES_MAX = 65536, /* (subnet, class, protocol, port) */
+	SLR_CLASSES_MAX = 65536, /* client prefixes of all classes */
+	SLR_RINGS_MAX = 4096, /* distinct rings, shared by content */
+	SLR_SLOTS_MAX = 1 << 21, /* 16 MiB of slots for all rings, old and new generation together */
+	SLR_UPSTREAMS_MAX = 4096, /* registered prefixes that may send us tunnels */
+	SLR_TUNNEL_ADDRS_MAX = 64, /* our own tunnel addresses */
+	SLR_FRAGS = 16384, /* datagrams in fragments under way; LRU */
+	SLR_BUCKETS = 65536, /* client prefixes with a promotion budget; LRU */
+	SLR_VLAN_TAGS_MAX = 2, /* 802.1ad and 802.1Q */
+	SLR_EXT_HEADERS_MAX = 6, /* RFC 8200 knows six worth passing */
+	SLR_CHAIN_MAX = 3, /* tunnel headers of a chain: the three hosts of a slot */
+	SLR_TICK_SHIFT = 30, /* a tick is 2^30 ns of CLOCK_MONOTONIC, 1.07 s: the age of a flow needs no finer */
+	SLR_TTL = 64, /* outer TTL and hop limit */
+	FLOW_CLOSING = 1 << 0, /* the client sent FIN or RST */
+	FLOW_REFRESHED = 1 << 1, /* spoke again a tick or more after it was pinned */
+	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
+	HOP_V6 = 1 << 1, /* the outer header is IPv6 */
+	SUBNET_PORTS = 1 << 0, /* serves listed (protocol, port) pairs only */
+	SUBNET_CLASSES = 1 << 1, /* has client classes */
+	SUBNET_ORPHAN_DROP = 1 << 2, /* mid-flow packets of unknown flows: drop instead of ring */
+	SUBNET_ECHO_FORWARD = 1 << 3, /* echo requests: to a host */
+	SUBNET_ECHO_DROP = 1 << 4, /* echo requests: drop; neither flag: answered here */
+	SUBNET_LIVE = 1 << 5, /* the id is in use */
+	/* Which fields take part in placement (client affinity is a mask without the port). */
+	MASK_CLIENT = 1 << 0,
+	MASK_CLIENT_PORT = 1 << 1,
+	MASK_VADDR = 1 << 2,
+	MASK_VPORT = 1 << 3,
+	MASK_ALL = 0x0f,
+};
 
 enum slr_verdict { SLR_DROP, SLR_PASS, SLR_FORWARD, SLR_REPLY, SLR_VERDICT_NUM };
 
@@ -76,10 +94,6 @@ struct flow_key_v6 {
 	__u32 proto;
 };
 
-#define FLOW_CLOSING (1 << 0) /* the client sent FIN or RST */
-#define FLOW_REFRESHED (1 << 1) /* spoke again a tick or more after it was pinned */
-#define FLOW_GUESS (1 << 2) /* placed without seeing its start */
-
 /* A flow's recorded path. Written by the router program, aged and deleted by user space. */
 struct flow {
 	SLR_ABI_PAD(flow)
@@ -98,9 +112,6 @@ struct new_flow {
 	__u32 isn; /* TCP: the SYN's sequence number, host order */
 	__u32 pad;
 };
-
-#define HOP_UP (1 << 0) /* resolved and usable; clear means down or no neighbour */
-#define HOP_V6 (1 << 1) /* the outer header is IPv6 */
 
 /* A hop's prepared header. 64 bytes: one cache line. Written by user space, but for mtu and mtu_until. */
 struct hop {
@@ -124,20 +135,6 @@ struct hop {
 		} v6;
 	};
 };
-
-#define SUBNET_PORTS (1 << 0) /* serves listed (protocol, port) pairs only */
-#define SUBNET_CLASSES (1 << 1) /* has client classes */
-#define SUBNET_ORPHAN_DROP (1 << 2) /* mid-flow packets of unknown flows: drop instead of ring */
-#define SUBNET_ECHO_FORWARD (1 << 3) /* echo requests: to a host */
-#define SUBNET_ECHO_DROP (1 << 4) /* echo requests: drop; neither flag: answered here */
-#define SUBNET_LIVE (1 << 5) /* the id is in use */
-
-/* Which fields take part in placement (client affinity is a mask without the port). */
-#define MASK_CLIENT (1 << 0)
-#define MASK_CLIENT_PORT (1 << 1)
-#define MASK_VADDR (1 << 2)
-#define MASK_VPORT (1 << 3)
-#define MASK_ALL 0x0f
 
 struct subnet {
 	struct slr_addr prefix; /* for adoption at a restart; lookups use the tries */
@@ -253,6 +250,7 @@ struct host_config {
 
 /* Binds the enums to a type that BTF keeps. */
 struct abi_anchor {
+	enum slr_const constant;
 	enum slr_verdict verdict;
 	enum slr_router_reason router_reason;
 	enum slr_host_reason host_reason;

@@ -10,7 +10,7 @@ static __always_inline struct router_config *get_config(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&config, &zero);
+	return bpf_map_lookup_elem(&settings, &zero);
 }
 
 /* The subnet that the destination is in; p->subnet is its id. */

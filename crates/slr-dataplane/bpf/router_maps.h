@@ -178,4 +178,4 @@ struct {
 	__type(key, __u32);
 	__type(value, struct router_config);
 	__uint(max_entries, 1);
-} config SEC(".maps");
+} settings SEC(".maps");

@@ -5,5 +5,9 @@
 
 pub mod abi;
 pub mod host;
+pub mod object;
 pub mod reason;
 pub mod router;
+pub mod sys;
+pub mod table;
+pub mod xdp;

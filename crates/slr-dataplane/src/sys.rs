@@ -1,0 +1,300 @@
+//! The bpf(2) calls that libbpf-rs does not have, or has with a fault: link creation with flags, link update by
+//! descriptor, batched reading of hash maps, `BPF_PROG_TEST_RUN` in a loop.
+
+#![expect(unsafe_code, reason = "system calls take pointers")]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Elements a batched read asks for at once: enough to make the call's cost vanish, 0.5 MiB at the largest element.
+const BATCH: usize = 8192;
+
+fn check(ret: i32) -> io::Result<i32> {
+    if ret < 0 { Err(io::Error::from_raw_os_error(-ret)) } else { Ok(ret) }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Attach an XDP program to an interface with `XDP_FLAGS_*`; the link lives as long as the descriptor or its pin.
+pub fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
+    // SAFETY: an all-zero options struct is valid; `sz` says how much of it there is.
+    let mut options: libbpf_sys::bpf_link_create_opts = unsafe { std::mem::zeroed() };
+    options.sz = size_of_val(&options) as u64;
+    options.flags = flags;
+    let target = i32::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: the descriptor is borrowed for the call and the options outlive it.
+    let fd = check(unsafe {
+        libbpf_sys::bpf_link_create(program.as_raw_fd(), target, libbpf_sys::BPF_XDP, &options)
+    })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Put another program behind a link; packets see the old one or the new one, never none.
+pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both descriptors are borrowed for the call; null options are allowed.
+    check(unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), std::ptr::null()) }).map(drop)
+}
+
+/// What an XDP link is attached to; 0 once the interface is gone.
+pub fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: plain data for the kernel to fill.
+    let mut info: libbpf_sys::bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&info) as u32;
+    // SAFETY: `info` is as long as `len` says.
+    check(unsafe { libbpf_sys::bpf_link_get_info_by_fd(link.as_raw_fd(), &mut info, &mut len) })?;
+    // SAFETY: the union's xdp member is a plain integer; any bytes are a value.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+}
+
+/// Is the program on this interface attached in native mode?
+pub fn is_native(ifindex: u32) -> io::Result<bool> {
+    // SAFETY: an all-zero options struct is valid; `sz` says how much of it there is.
+    let mut options: libbpf_sys::bpf_xdp_query_opts = unsafe { std::mem::zeroed() };
+    options.sz = size_of_val(&options) as u64;
+    let target = i32::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: the options outlive the call.
+    check(unsafe { libbpf_sys::bpf_xdp_query(target, 0, &mut options) })?;
+    Ok(u32::from(options.attach_mode) == libbpf_sys::XDP_ATTACHED_DRV)
+}
+
+/// Open a pinned object.
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_path(path)?;
+    // SAFETY: a valid C string.
+    let fd = check(unsafe { libbpf_sys::bpf_obj_get(path.as_ptr()) })?;
+    // SAFETY: ours since this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pin an object.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    // SAFETY: a borrowed descriptor and a valid C string.
+    check(unsafe { libbpf_sys::bpf_obj_pin(object.as_raw_fd(), path.as_ptr()) }).map(drop)
+}
+
+/// Read a hash map with all its elements, `visit`ing (key, value). `lookup_batch` of libbpf-rs 0.27 stops at the first
+/// short batch; only ENOENT means the end. An element that is added or deleted meanwhile may be missed or seen twice.
+pub fn for_each(
+    map: BorrowedFd<'_>,
+    key_size: usize,
+    value_size: usize,
+    mut visit: impl FnMut(&[u8], &[u8]),
+) -> io::Result<()> {
+    let mut capacity = BATCH;
+    let mut cursor = vec![0u8; key_size.max(8)];
+    let mut next = cursor.clone();
+    let mut first = true;
+    let mut keys = vec![0u8; capacity * key_size];
+    let mut values = vec![0u8; capacity * value_size];
+    loop {
+        let mut count = u32::try_from(capacity).expect("a batch is small");
+        let from = if first { std::ptr::null_mut() } else { cursor.as_mut_ptr().cast() };
+        // SAFETY: the buffers hold `count` keys and values of the map's sizes, the cursors one key each.
+        let ret = unsafe {
+            libbpf_sys::bpf_map_lookup_batch(
+                map.as_raw_fd(),
+                from,
+                next.as_mut_ptr().cast(),
+                keys.as_mut_ptr().cast(),
+                values.as_mut_ptr().cast(),
+                &mut count,
+                std::ptr::null(),
+            )
+        };
+        let end = match check(ret) {
+            Ok(_) => false,
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => true,
+            // One bucket holds more than the whole batch: take more at once.
+            Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && capacity < 1 << 20 => {
+                capacity *= 2;
+                keys.resize(capacity * key_size, 0);
+                values.resize(capacity * value_size, 0);
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        for i in 0..count as usize {
+            visit(&keys[i * key_size..][..key_size], &values[i * value_size..][..value_size]);
+        }
+        if end {
+            return Ok(());
+        }
+        first = false;
+        std::mem::swap(&mut cursor, &mut next);
+    }
+}
+
+/// A map of aligned words, mapped into our memory: stores are seen by the programs at once.
+#[derive(Debug)]
+pub struct MappedWords {
+    start: *const std::sync::atomic::AtomicU64,
+    words: usize,
+}
+
+impl MappedWords {
+    /// Map all `words` of a `BPF_F_MMAPABLE` array of 64-bit values.
+    pub fn new(map: BorrowedFd<'_>, words: usize) -> io::Result<Self> {
+        // SAFETY: a fresh shared mapping of a descriptor; the kernel checks length and permission.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                words * 8,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self { start: start.cast(), words }) }
+    }
+
+    /// The words.
+    pub fn words(&self) -> &[std::sync::atomic::AtomicU64] {
+        // SAFETY: the mapping is page-aligned, `words` long and lives as long as self; all access is atomic.
+        unsafe { std::slice::from_raw_parts(self.start, self.words) }
+    }
+}
+
+impl Drop for MappedWords {
+    fn drop(&mut self) {
+        // SAFETY: exactly what mmap returned; no borrow outlives self.
+        unsafe { libc::munmap(self.start.cast_mut().cast(), self.words * 8) };
+    }
+}
+
+/// One run of a program over one packet: the verdict as a number, the packet afterwards, nanoseconds.
+pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], out: &mut Vec<u8>) -> io::Result<(u32, u32)> {
+    out.resize(packet.len() + 512, 0);
+    // SAFETY: an all-zero options struct is valid; `sz` says how much of it there is.
+    let mut options: libbpf_sys::bpf_test_run_opts = unsafe { std::mem::zeroed() };
+    options.sz = size_of_val(&options) as u64;
+    options.data_in = packet.as_ptr().cast();
+    options.data_size_in = u32::try_from(packet.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    options.data_out = out.as_mut_ptr().cast();
+    options.data_size_out = u32::try_from(out.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    options.repeat = 1;
+    // SAFETY: input and output buffers are as long as the options say and live through the call.
+    check(unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut options) })?;
+    out.truncate(options.data_size_out as usize);
+    Ok((options.retval, options.duration))
+}
+
+/// Coarse monotonic time in nanoseconds: the clock that the programs read.
+pub fn monotonic_coarse_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid timespec to fill.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+/// The BTF of a kernel object, to be freed with it.
+pub struct KernelBtf(*mut libbpf_sys::btf);
+
+/// A member of a struct: name, offset and size in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name; a nested struct's members are named `outer.inner`.
+    pub name: String,
+    /// Bytes from the start of the outermost struct.
+    pub offset: usize,
+    /// Bytes.
+    pub size: usize,
+}
+
+/// A map's identity as the kernel tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct MapFacts {
+    /// The BTF object that describes key and value.
+    pub btf_id: u32,
+    /// Type of the key in it.
+    pub key_type: u32,
+    /// Type of the value in it.
+    pub value_type: u32,
+    /// Bytes of a key.
+    pub key_size: usize,
+    /// Bytes of a value.
+    pub value_size: usize,
+    /// Capacity.
+    pub max_entries: u32,
+}
+
+/// What the kernel knows about a map.
+pub fn map_facts(map: BorrowedFd<'_>) -> io::Result<MapFacts> {
+    // SAFETY: plain data for the kernel to fill.
+    let mut info: libbpf_sys::bpf_map_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&info) as u32;
+    // SAFETY: `info` is as long as `len` says.
+    check(unsafe { libbpf_sys::bpf_map_get_info_by_fd(map.as_raw_fd(), &mut info, &mut len) })?;
+    Ok(MapFacts {
+        btf_id: info.btf_id,
+        key_type: info.btf_key_type_id,
+        value_type: info.btf_value_type_id,
+        key_size: info.key_size as usize,
+        value_size: info.value_size as usize,
+        max_entries: info.max_entries,
+    })
+}
+
+impl KernelBtf {
+    /// Load by id.
+    pub fn load(id: u32) -> io::Result<Self> {
+        // SAFETY: returns an owned object or null with errno set.
+        let btf = unsafe { libbpf_sys::btf__load_from_kernel_by_id(id) };
+        if btf.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self(btf)) }
+    }
+
+    /// Members of the struct type `id`, nested structs flattened, in order of offset. Empty for what is no struct.
+    pub fn members(&self, id: u32) -> Vec<Member> {
+        let mut members = Vec::new();
+        self.flatten(id, "", 0, 0, &mut members);
+        members
+    }
+
+    fn flatten(&self, id: u32, prefix: &str, base: usize, depth: u32, members: &mut Vec<Member>) {
+        const DEPTH_MAX: u32 = 8; // no struct of ours nests deeper than two
+        // SAFETY: resolves typedefs and qualifiers of a type of this BTF; ids out of range give null below.
+        let kind = unsafe {
+            let id = libbpf_sys::btf__resolve_type(self.0, id);
+            u32::try_from(id).map_or(std::ptr::null(), |id| libbpf_sys::btf__type_by_id(self.0, id))
+        };
+        if kind.is_null() || depth > DEPTH_MAX {
+            return;
+        }
+        // SAFETY: a type that BTF returned; it lives as long as self.
+        let (info, _) = unsafe { ((*kind).info, ()) };
+        const STRUCT: u32 = 4;
+        if (info >> 24) & 0x1f != STRUCT {
+            return;
+        }
+        let count = (info & 0xffff) as usize;
+        // SAFETY: a struct type is followed by its `vlen` members (BTF format, Documentation/bpf/btf.rst 2.2.5).
+        let list = unsafe { std::slice::from_raw_parts(kind.add(1).cast::<libbpf_sys::btf_member>(), count) };
+        for member in list {
+            // SAFETY: a name offset of this BTF; the string lives as long as self.
+            let name = unsafe { std::ffi::CStr::from_ptr(libbpf_sys::btf__name_by_offset(self.0, member.name_off)) };
+            let name = format!("{prefix}{}", name.to_string_lossy());
+            let offset = base + (member.offset & 0x00ff_ffff) as usize / 8;
+            // SAFETY: a type id of this BTF.
+            let size = unsafe { libbpf_sys::btf__resolve_size(self.0, member.type_) };
+            let before = members.len();
+            self.flatten(member.type_, &format!("{name}."), offset, depth + 1, members);
+            if members.len() == before {
+                members.push(Member { name, offset, size: usize::try_from(size).unwrap_or(0) });
+            }
+        }
+    }
+}
+
+impl Drop for KernelBtf {
+    fn drop(&mut self) {
+        // SAFETY: ours, freed once.
+        unsafe { libbpf_sys::btf__free(self.0) };
+    }
+}
