@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base.h"
+#include "frame.h"
 
 #define FRAG_NONE 0
 #define FRAG_FIRST 1
@@ -43,31 +44,6 @@ struct pkt {
 	__u16 entropy;
 	__u16 subnet;
 };
-
-static __always_inline bool is_vlan(__be16 type)
-{
-	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
-}
-
-/* Offset of the network header and its type; 0 if the frame ends before. */
-static __always_inline __u64 parse_link(void *data, void *end, __be16 *type)
-{
-	struct ethhdr *eth = data;
-	__u64 off = sizeof(*eth);
-
-	if ((void *)(eth + 1) > end)
-		return 0;
-	*type = eth->h_proto;
-	for (int i = 0; i < SLR_VLAN_TAGS_MAX && is_vlan(*type); i++) {
-		__be16 *tag = data + off;
-
-		if ((void *)(tag + 2) > end)
-			return 0;
-		*type = tag[1];
-		off += 4;
-	}
-	return off;
-}
 
 static __always_inline int parse_tcp(struct pkt *p, void *data, void *end, __u32 room)
 {

@@ -6,9 +6,6 @@
 #include "packet.h"
 #include "router_maps.h"
 
-#define ECN_MASK 3
-#define ECN_CE 3
-
 static __always_inline __u8 inner_proto(struct pkt *p)
 {
 	return p->family == AF_V4 ? IPPROTO_IPIP : IPPROTO_IPV6;
@@ -72,61 +69,5 @@ static __always_inline int push_v6(struct xdp_md *ctx, struct pkt *p, struct hop
 	__builtin_memcpy(&ip->saddr, h->v6.src, 16);
 	ip->saddr.in6_u.u6_addr16[7] |= bpf_htons(p->entropy) & h->src_mask;
 	__builtin_memcpy(&ip->daddr, h->v6.dst, 16);
-	return 0;
-}
-
-/* Put the congestion mark of a removed header onto the datagram at `off` (RFC 6040 4.2). */
-static __always_inline int combine_ecn(void *data, void *end, __u64 off, __u8 outer_tos, bool v6)
-{
-	if (likely((outer_tos & ECN_MASK) != ECN_CE))
-		return 0;
-	if (v6) {
-		__be16 *word = data + off;
-
-		if ((void *)(word + 1) > end)
-			return SLR_R_pass_truncated;
-		if (!(*word & bpf_htons(ECN_MASK << 4)))
-			return SLR_R_drop_ecn;
-		*word |= bpf_htons(ECN_CE << 4);
-	} else {
-		struct iphdr *ip = data + off;
-		__be16 *word = data + off, before;
-
-		if ((void *)(ip + 1) > end)
-			return SLR_R_pass_truncated;
-		if (!(ip->tos & ECN_MASK))
-			return SLR_R_drop_ecn;
-		before = *word;
-		ip->tos |= ECN_CE;
-		ip->check = csum_replace(ip->check, before, *word);
-	}
-	return 0;
-}
-
-/* Remove `len` bytes between the link header and what follows; the link header moves up, with `type` as its new type. */
-static __always_inline int pull(struct xdp_md *ctx, __u64 l2, __u64 len, __be16 type)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__be16 link[11]; /* addresses, two tags, type */
-
-	if (data + sizeof(link) > end)
-		return -1;
-	__builtin_memcpy(link, data, sizeof(link));
-	if (bpf_xdp_adjust_head(ctx, len))
-		return -1;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if (data + sizeof(link) > end)
-		return -1;
-	__builtin_memcpy(data, link, 12);
-	if (l2 == 22) {
-		__builtin_memcpy(data + 12, &link[6], 8);
-		*(__be16 *)(data + 20) = type;
-	} else if (l2 == 18) {
-		__builtin_memcpy(data + 12, &link[6], 4);
-		*(__be16 *)(data + 16) = type;
-	} else {
-		*(__be16 *)(data + 12) = type;
-	}
 	return 0;
 }
