@@ -27,6 +27,13 @@ impl HopSet {
         self.0[hop.index() / 64] >> (hop.index() % 64) & 1 == 1
     }
 
+    /// Whether a slot's lane is in the set; an empty lane never is.
+    #[inline(always)]
+    pub(crate) fn contains_lane(&self, lane: u16) -> bool {
+        let lane = usize::from(lane);
+        self.0[lane / 64 % WORDS] >> (lane % 64) & 1 == 1
+    }
+
     /// Whether the set has no hop.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|&word| word == 0)

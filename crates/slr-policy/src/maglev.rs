@@ -6,6 +6,14 @@
 //! the last slots are found by computing instead of walking. Walking costs most at the end: with *f* of *M* slots free, a
 //! turn takes *M*/*f* steps. The step of a slot in a host's walk, (slot − offset)·skip⁻¹ mod *M*, is one multiplication
 //! once the inverse is known, so when few slots remain each turn compares all of them. The result is the same slot.
+//!
+//! What moves when one of *n* equal hosts leaves or joins, as a multiple of its own slots (the least possible), over the
+//! ring of [`RingSize::for_hosts`](crate::RingSize::for_hosts): 2 hosts 1.00, 3 hosts 1.02, 10 hosts 1.30, 100 hosts
+//! 2.4, 655 hosts 6.2, 1,000 hosts 6.8, which is 0.7 % of all slots. It grows because a slot set free is claimed by a
+//! host that then leaves a later one, and so on; slots remember, so those flows have a second chance. Halving the weight
+//! of one host in a hundred moves 3 times the least. The tests hold these figures.
+//!
+//! Time for 65,537 slots over 1,000 hosts: `examples/ring_build.rs`.
 
 use crate::{
     HopSet, Member, Placement, Ring, RingError, RingUpdate,
@@ -18,7 +26,7 @@ use crate::{
 /// Second half of the key under which names are hashed; the first is the cluster's seed. Spells "slr ring".
 const PLACEMENT_KEY: u64 = 0x736c_7220_7269_6e67;
 
-/// Builds rings, and keeps its working memory between them: about 0.6 MiB once it has built the largest one.
+/// Builds rings, and keeps its working memory between them: about 0.7 MiB once it has built the largest one.
 #[derive(Debug, Default)]
 pub struct RingBuilder {
     seats: Vec<Seat>,
@@ -227,3 +235,6 @@ impl Default for Bitmap {
         Self(Box::new([0; Self::WORDS]))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,32 +129,34 @@ impl RingUpdate {
 /// Gives a ring's current hops the memory of the ring before it.
 pub(crate) fn renew(previous: &Ring, currents: &[u16], removed: &HopSet) -> RingUpdate {
     let len = currents.len() as u32;
-    let mut update = RingUpdate { ring: Ring::EMPTY, moved_slots: 0, changed_slots: 0 };
-    let slots = &mut update.ring.slots;
-    slots.reserve_exact(currents.len());
     if previous.is_empty() {
-        slots.extend(currents.iter().map(|&hop| u64::from(hop)));
-        update.changed_slots = len;
-    } else if previous.len() == len && removed.is_empty() {
-        // The common case, and the one that must be fast: no subscript, no branch that cannot be predicted.
-        let (mut moved, mut changed) = (0u32, 0u32);
-        slots.extend(previous.slots.iter().zip(currents).map(|(&old, &hop)| {
-            let new = shift_in(old, hop);
-            moved = moved.wrapping_add(u32::from(old as u16 != hop));
-            changed = changed.wrapping_add(u32::from(old != new));
-            new
-        }));
-        (update.moved_slots, update.changed_slots) = (moved, changed);
-    } else {
-        for (slot, &hop) in (0..len).zip(currents) {
-            let old = previous.covering(slot, len);
-            let kept = old.without(|held| removed.contains(held));
-            let new = shift_in(kept.to_u64(), hop);
-            let stays = old.current().is_some_and(|current| current.get() == hop && !removed.contains(current));
-            update.moved_slots += u32::from(!stays);
-            update.changed_slots += u32::from(old.to_u64() != new || previous.len() != len);
-            slots.push(new);
-        }
+        let slots = currents.iter().map(|&hop| u64::from(hop)).collect();
+        return RingUpdate { ring: Ring { slots }, moved_slots: 0, changed_slots: len };
     }
-    update
+    if previous.len() == len {
+        return succeed(previous.slots.iter().copied(), currents, removed);
+    }
+    let inherited = (0..len).map(|slot| previous.covering(slot, len).to_u64());
+    RingUpdate { changed_slots: len, ..succeed(inherited, currents, removed) }
 }
+
+/// One new slot for each old one and its new hop. It runs for every slot of every ring that changes, so nothing in it
+/// depends on data that a branch predictor could not guess.
+fn succeed(olds: impl Iterator<Item = u64>, currents: &[u16], removed: &HopSet) -> RingUpdate {
+    let any_removed = !removed.is_empty();
+    let (mut moved, mut changed) = (0u32, 0u32);
+    let mut slots = Vec::with_capacity(currents.len());
+    slots.extend(olds.zip(currents).map(|(old, &hop)| {
+        let kept = if any_removed { Slot::trusted(old).without(removed).to_u64() } else { old };
+        let new = shift_in(kept, hop);
+        // An id that was removed and is here again belongs to another host now.
+        let stays = old as u16 == hop && !(any_removed && removed.contains_lane(hop));
+        moved = moved.wrapping_add(u32::from(!stays));
+        changed = changed.wrapping_add(u32::from(old != new));
+        new
+    }));
+    RingUpdate { ring: Ring { slots }, moved_slots: moved, changed_slots: changed }
+}
+
+#[cfg(test)]
+mod tests;

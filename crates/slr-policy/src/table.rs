@@ -208,7 +208,7 @@ impl<K: Ord + Clone> RingTable<K> {
 
     /// Plans the change to these rings, and takes it as done: who cannot carry it out builds the table anew from what
     /// the kernel holds. `removed` are hops whose hosts left since the last plan: they vanish from every ring's memory,
-    /// and only then may their ids be given to others.
+    /// and only then may their ids be given to others. A refused plan has not removed them: pass them again.
     pub fn plan(&mut self, wanted: &BTreeMap<K, RingSpec>, removed: &HopSet) -> Result<RingPlan<K>, TableError> {
         plan::plan(self, wanted, removed)
     }
