@@ -1,2 +1,52 @@
-//! placeholder
-fn main() {}
+//! `probe` measures a service from its clients' side: what became of each flow, and who answered it.
+//!
+//! It shares no code with what it measures. [`run`] is the client side, [`serve`] a small server side whose answers say
+//! who they come from; [`wire`] and [`pattern`] are what the two agree on, and [`http`] is their HTTP.
+
+mod http;
+mod limits;
+mod pattern;
+mod rng;
+mod run;
+mod serve;
+mod units;
+mod wire;
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Measure a service from its clients' side
+#[derive(Parser, Debug)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(Box<run::RunArgs>),
+    Serve(serve::ServeArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(*args),
+        Command::Serve(args) => serve::serve(&args).map(|()| true),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        // Whoever reads our output may stop early (`| head`); that is no error to talk about.
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("probe: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
