@@ -54,7 +54,7 @@ fn plain_maglev(members: &[Member], placement: Placement) -> Vec<u16> {
     let mut steps = vec![0; members.len()];
     for (_, index) in turns {
         let hash = hash(members[index]);
-        let (offset, skip) = ((hash >> 32) * size >> 32, ((hash & 0xffff_ffff) * (size - 1) >> 32) + 1);
+        let (offset, skip) = (((hash >> 32) * size) >> 32, (((hash & 0xffff_ffff) * (size - 1)) >> 32) + 1);
         let slot = loop {
             let slot = ((offset + steps[index] * skip) % size) as usize;
             steps[index] += 1;
