@@ -147,8 +147,9 @@ mod tests {
 
     #[test]
     fn every_framing_under_every_division_of_the_input() {
-        let chunked = b"5\r\nhello\r\n10;ext=1\r\n0123456789abcdef\r\n0\r\nTrailer: x\r\n\r\nNEXT";
-        let cases: [(Framing, &[u8], &[u8], usize, bool); 6] = [
+        let chunked: &[u8] = b"5\r\nhello\r\n10;ext=1\r\n0123456789abcdef\r\n0\r\nTrailer: x\r\n\r\nNEXT";
+        type Case = (Framing, &'static [u8], &'static [u8], usize, bool);
+        let cases: [Case; 6] = [
             (Framing::Length(5), b"helloNEXT", b"hello", 5, true),
             (Framing::Length(5), b"hell", b"hell", 4, false),
             (Framing::Length(0), b"NEXT", b"", 0, true),

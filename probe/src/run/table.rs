@@ -11,6 +11,7 @@ use crate::units::{show_bytes, show_count, show_us};
 pub fn show(report: &Report) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}", flows(report));
+    let _ = writeln!(out, "{}", exchanges(report));
     let _ = writeln!(out, "{}", times(report));
     if report.kinds.iter().any(|kind| !kind.servers.is_empty()) {
         let _ = writeln!(out, "{}", servers(report));
@@ -38,25 +39,11 @@ pub fn show(report: &Report) -> String {
 
 /// What became of the flows.
 fn flows(report: &Report) -> Table {
-    let mut table = table(&[
-        "kind",
-        "target",
-        "flows",
-        "clients",
-        "started",
-        "completed",
-        "failed",
-        "reset",
-        "cut",
-        "changed\nserver",
-        "answers",
-        "lost",
-        "per s",
-        "sent",
-        "received",
-    ]);
+    let header =
+        ["kind", "target", "flows", "clients", "started", "completed", "failed", "reset", "cut", "changed\nserver"];
+    let mut table = table(&header);
     for kind in &report.kinds {
-        let (ended, exchanges) = (&kind.ended, &kind.exchanges);
+        let ended = &kind.ended;
         let numbers = [
             show_count(kind.flows.into()),
             show_count(kind.client_addresses as u64),
@@ -66,9 +53,23 @@ fn flows(report: &Report) -> Table {
             show_count(ended.reset),
             show_count(ended.cut),
             show_count(ended.changed_server),
+        ];
+        add(&mut table, kind, numbers);
+    }
+    table
+}
+
+/// What was said over them.
+fn exchanges(report: &Report) -> Table {
+    let mut table = table(&["kind", "target", "asked", "answered", "per s", "lost", "duplicate", "sent", "received"]);
+    for kind in &report.kinds {
+        let exchanges = &kind.exchanges;
+        let numbers = [
+            show_count(exchanges.sent),
             show_count(exchanges.answered),
-            show_count(exchanges.lost),
             show_count(kind.answers_per_s.round() as u64),
+            show_count(exchanges.lost),
+            show_count(exchanges.duplicate),
             show_bytes(kind.bytes_sent),
             show_bytes(kind.bytes_received),
         ];
@@ -88,7 +89,6 @@ fn times(report: &Report) -> Table {
         "\np99.9",
         "\nmax",
         "connect\np99",
-        "\nmax",
         "longest gap\np99",
         "\nmax",
     ]);
@@ -102,7 +102,6 @@ fn times(report: &Report) -> Table {
             when(latency.count, latency.p999),
             when(latency.count, latency.max),
             when(connect.count, connect.p99),
-            when(connect.count, connect.max),
             when(gap.count, gap.p99),
             when(gap.count, gap.max),
         ];
@@ -144,7 +143,7 @@ fn tell_failures(out: &mut String, kind: &KindReport) {
 /// An empty table; the first two columns are names, the others numbers.
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(header.iter().map(Cell::new));
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -147,6 +147,7 @@ impl Conversation<'_> {
             let piece = self.shared.pattern.piece(sent, (length - sent).min(piece_limit));
             timeout(self.shared.idle_timeout, self.stream.write_all(piece)).await??;
             sent += piece.len() as u64;
+            tokio::task::yield_now().await;
         }
         Ok(true)
     }
@@ -188,6 +189,7 @@ impl Conversation<'_> {
             if self.read_more().await? == 0 {
                 return Ok(false);
             }
+            tokio::task::yield_now().await;
         }
         if let Some(offset) = wrong {
             let body = format!("wrong byte at offset {offset}\n");

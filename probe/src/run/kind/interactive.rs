@@ -60,7 +60,10 @@ pub async fn run(flow: &mut Flow, scratch: &mut Scratch) -> Result<Outcome, Fail
                 ready.map_err(|error| Failure::from_io(Phase::Exchange, &error))?;
                 talk.listen(flow, &stream, &mut scratch.input)?;
             }
-            () = &mut stopped, if talk.speaking => talk.speaking = false,
+            () = &mut stopped, if talk.speaking => {
+                talk.say_something(flow, &stream, &mut scratch.output)?;
+                talk.speaking = false;
+            }
             () = sleep_until(talk.beat.due().into()), if may_speak => talk.speak(flow, &stream, &mut scratch.output)?,
             ready = stream.writable(), if !talk.unsent.is_empty() => {
                 ready.map_err(|error| Failure::from_io(Phase::Exchange, &error))?;
@@ -102,6 +105,11 @@ impl Talk {
             self.speaking &= *left > 0;
         }
         self.flush(stream)
+    }
+
+    /// A flow that the end of the run meets before its first beat asks once: one that never asked has shown nothing.
+    fn say_something(&mut self, flow: &mut Flow, stream: &TcpStream, scratch: &mut Vec<u8>) -> Result<(), Failure> {
+        if self.next_sequence == 0 { self.speak(flow, stream, scratch) } else { Ok(()) }
     }
 
     fn flush(&mut self, stream: &TcpStream) -> Result<(), Failure> {

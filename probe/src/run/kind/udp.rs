@@ -57,7 +57,10 @@ pub async fn run(flow: &mut Flow, scratch: &mut Scratch) -> Result<Outcome, Fail
                 ready.map_err(|error| Failure::from_io(Phase::Exchange, &error))?;
                 talk.listen(flow, &socket, scratch);
             }
-            () = &mut stopped, if talk.speaking => talk.speaking = false,
+            () = &mut stopped, if talk.speaking => {
+                talk.say_something(flow, &socket, &mut scratch.output);
+                talk.speaking = false;
+            }
             () = sleep_until(talk.beat.due().into()), if talk.speaking => talk.speak(flow, &socket, &mut scratch.output),
             () = sleep_until(expires_at.unwrap_or_else(Instant::now).into()), if expires_at.is_some() => {
                 talk.give_up(flow, Instant::now());
@@ -140,6 +143,13 @@ impl Talk {
         if let Some(left) = &mut self.left {
             *left -= 1;
             self.speaking &= *left > 0;
+        }
+    }
+
+    /// A flow that the end of the run meets before its first beat asks once: one that never asked has shown nothing.
+    fn say_something(&mut self, flow: &mut Flow, socket: &UdpSocket, scratch: &mut Vec<u8>) {
+        if self.next_sequence == 0 {
+            self.speak(flow, socket, scratch);
         }
     }
 
