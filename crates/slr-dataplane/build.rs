@@ -40,6 +40,7 @@ fn compile(program: &str, out: &Path) {
     if let Err(e) = SkeletonBuilder::new()
         .source(&source)
         .clang_args(args)
+        .obj(out.join(format!("{program}.bpf.o")))
         .build_and_generate(out.join(format!("{program}.skel.rs")))
     {
         panic!(
@@ -69,16 +70,20 @@ fn reasons(source: &str, name: &str) -> String {
     for (number, snake, _, text) in &rows {
         writeln!(rust, "    /// {text}.\n    {} = {number},", camel(snake)).expect("string");
     }
-    writeln!(rust, "}}\nimpl {name} {{\n    /// Every reason, by number.\n    pub const ALL: &'static [Self] = &[").expect("string");
+    writeln!(rust, "}}\nimpl {name} {{\n    /// Every reason, by number.\n    pub const ALL: &'static [Self] = &[")
+        .expect("string");
     for (_, snake, ..) in &rows {
         writeln!(rust, "        Self::{},", camel(snake)).expect("string");
     }
     rust.push_str("    ];\n");
     rust.push_str(&table("name", "Its stable name, as counters and JSON show it", &rows, |r| format!("{:?}", r.1)));
     rust.push_str(&table("meaning", "What it means, for people", &rows, |r| format!("{:?}", r.3)));
-    let mut verdicts = String::from("    /// What was done with the packet.\n    pub fn verdict(self) -> Verdict {\n        match self {\n");
+    let mut verdicts = String::from(
+        "    /// What was done with the packet.\n    pub fn verdict(self) -> Verdict {\n        match self {\n",
+    );
     for r in &rows {
-        writeln!(verdicts, "            Self::{} => Verdict::{},", camel(r.1), camel(&r.2.to_lowercase())).expect("string");
+        writeln!(verdicts, "            Self::{} => Verdict::{},", camel(r.1), camel(&r.2.to_lowercase()))
+            .expect("string");
     }
     rust.push_str(&verdicts);
     rust.push_str("        }\n    }\n}\n");
@@ -97,8 +102,5 @@ fn table(function: &str, doc: &str, rows: &[Row<'_>], value: impl Fn(&Row<'_>) -
 }
 
 fn camel(snake: &str) -> String {
-    snake
-        .split('_')
-        .map(|part| part[..1].to_uppercase() + &part[1..])
-        .collect()
+    snake.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect()
 }

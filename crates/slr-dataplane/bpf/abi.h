@@ -223,13 +223,24 @@ struct router_config {
 
 /* ---- host ---- */
 
-#define SLR_KEEPALIVE_PORT 6101 /* UDP, inside the tunnel */
-#define SLR_KEEPALIVE_MAGIC 0x534c524bU /* "SLRK" */
-#define SLR_KEEPALIVE_VERSION 1
-#define SLR_KEEPALIVE_REQUEST 1
-#define SLR_KEEPALIVE_REPLY 2
+enum slr_host_const {
+	SLR_KEEPALIVE_PORT = 6101, /* UDP, inside the tunnel */
+	SLR_KEEPALIVE_MAGIC = 0x534c524b, /* "SLRK" */
+	SLR_KEEPALIVE_VERSION = 1,
+	SLR_KEEPALIVE_REQUEST = 1,
+	SLR_KEEPALIVE_REPLY = 2,
+	SLR_PEERS_MAX = 8192, /* routers' prefixes and the site's hosts, per family: 1,000 hosts and room */
+	SLR_SERVED_MAX = 1024, /* virtual subnets of one host, per family and together */
+	SLR_UDP_PEERS = 65536, /* clients that wildcard UDP sockets talk to; LRU, 2 entries a client */
+	SLR_TCP_OPTIONS_MAX = 20, /* options that a header of 60 bytes can hold, padding apart; the MSS comes first */
+	TUNNEL_ROUTER = 1 << 0, /* may send us tunnels and keepalives */
+	TUNNEL_SITE_HOST = 1 << 1, /* may send us chains, and chains may go on to it */
+	UDP_OWNER_SOCKET = 0,
+	UDP_OWNER_CGROUP = 1,
+};
 
-/* Payload of a tunnel keepalive, in the UDP datagram inside the tunnel; network order. */
+/* Payload of a tunnel keepalive, in the UDP datagram inside the tunnel; network order. A request may be longer (a probe
+ * of the tunnel's MTU): what follows is ignored, and the reply never has it. */
 struct keepalive {
 	__be32 magic;
 	__u8 version;
@@ -239,13 +250,33 @@ struct keepalive {
 	__be64 sent_ns; /* the router's clock; returned as it came */
 };
 
-#define TUNNEL_ROUTER (1 << 0) /* may send us tunnels and keepalives */
-#define TUNNEL_SITE_HOST (1 << 1) /* may send us chains, and chains may go on to it */
-
+/* What may change while packets flow. One element. */
 struct host_config {
-	__u32 socket_netns; /* bpf_skc_lookup_tcp: -1 for our own */
-	__u16 mss_v4; /* largest MSS that reply SYNs may carry; 0: do not touch */
+	SLR_ABI_PAD(host)
+	__u64 netns_cookie; /* sockets of this network namespace get virtual UDP sources; 0: of any */
+	__be32 tunnel_v4; /* our tunnel addresses; 0: none of that family */
+	__be32 tunnel_v6[4];
+	__u32 socket_netns; /* where bpf_skc_lookup_tcp looks: -1 for our own */
+	__u16 mss_v4; /* largest MSS that a reply's SYN may carry; 0: do not touch */
 	__u16 mss_v6;
+	__u32 pad;
+};
+
+/* Traffic of a virtual subnet at its host. */
+struct host_usage {
+	__u64 rx_packets; /* delivered out of tunnels */
+	__u64 rx_bytes;
+	__u64 tx_packets; /* sent directly, as on the wire: segments, not the stack's large buffers */
+	__u64 tx_bytes;
+};
+
+/* Who spoke to us: a client, to one socket or to any socket of one cgroup. */
+struct udp_peer {
+	__u64 owner; /* socket cookie, or cgroup id */
+	struct slr_addr client;
+	__be16 client_port;
+	__u16 owner_kind; /* UDP_OWNER_* */
+	__u32 pad;
 };
 
 /* Binds the enums to a type that BTF keeps. */
@@ -254,6 +285,7 @@ struct abi_anchor {
 	enum slr_verdict verdict;
 	enum slr_router_reason router_reason;
 	enum slr_host_reason host_reason;
+	enum slr_host_const host_constant;
 };
 
 #ifndef SLR_ABI_NEXT
@@ -264,3 +296,5 @@ _Static_assert(sizeof(struct flow_key_v4) == 16, "no padding in a key");
 _Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");
 _Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");
 _Static_assert(sizeof(struct keepalive) == 24, "on the wire");
+_Static_assert(sizeof(struct udp_peer) == 32, "no padding in a key");
+_Static_assert(sizeof(struct host_usage) == 32, "no padding in a value");

@@ -17,13 +17,14 @@ static __always_inline struct new_flow *find_new(struct pkt *p)
 	return p->family == AF_V4 ? bpf_map_lookup_elem(&new_v4, &p->k4) : bpf_map_lookup_elem(&new_v6, &p->k6);
 }
 
-/* The hop a recorded flow points to, if that host still is who it was and may be used. */
+/* The hop a recorded flow points to, if that host still is who it was. It may be out of reach for the moment: that does
+ * not un-pin; a new generation (another host on this index, or this one went down) does. */
 static __always_inline struct hop *hop_of_flow(struct flow *f)
 {
 	__u32 n = f->hop;
 	struct hop *h = bpf_map_lookup_elem(&hops, &n);
 
-	return h && h->gen == f->hop_gen && (h->flags & HOP_UP) ? h : NULL;
+	return h && h->gen == f->hop_gen ? h : NULL;
 }
 
 static __always_inline void take_path(struct pkt *p, struct flow *f)

@@ -31,6 +31,8 @@ static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop
 {
 	int err;
 
+	if (unlikely(!(h->flags & HOP_UP)))
+		return SLR_R_drop_hop_unusable;
 	if (unlikely(p->len + outer_len(h) > h->mtu)) {
 		err = too_big(ctx, p, h);
 		if (err)
@@ -169,20 +171,22 @@ static __noinline int strip(struct xdp_md *ctx, struct pkt *p)
 	return find_subnet(p) ? 0 : SLR_R_drop_tunnel_inner;
 }
 
-/* Pinned? Then p holds the path. */
-static __always_inline int recall(struct pkt *p)
+/* The hop of a pinned flow; p holds the path. */
+static __always_inline struct hop *recall(struct pkt *p)
 {
 	struct flow *f = find_flow(p);
+	struct hop *h;
 
 	if (!f)
-		return 0;
-	if (unlikely(!hop_of_flow(f))) {
+		return NULL;
+	h = hop_of_flow(f);
+	if (unlikely(!h)) {
 		forget_flow(p);
-		return 0;
+		return NULL;
 	}
 	touch(p, f);
 	take_path(p, f);
-	return SLR_R_fwd_established;
+	return h;
 }
 
 static __always_inline int route(struct xdp_md *ctx, struct pkt *p, int *action)
@@ -212,9 +216,10 @@ static __always_inline int route(struct xdp_md *ctx, struct pkt *p, int *action)
 	} else if (unlikely(p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)) {
 		why = icmp(ctx, p);
 	} else {
-		why = recall(p);
-		if (!why)
-			why = miss(p);
+		h = recall(p);
+		if (likely(h))
+			return forward(ctx, p, h, SLR_R_fwd_established, action);
+		why = miss(p);
 	}
 	if (why < SLR_R_fwd_established || why > SLR_R_fwd_echo)
 		return why;

@@ -69,15 +69,14 @@ impl Loaded {
     /// Open, size, take over, load, pin.
     pub fn load(spec: &Spec<'_>) -> Result<Self, LoadError> {
         let failed = |step: String| move |source| LoadError::Bpf { object: spec.name, step, source };
-        let mut open = ObjectBuilder::default()
-            .open_memory(spec.bytes)
-            .map_err(failed("cannot be opened".into()))?;
+        let mut open = ObjectBuilder::default().open_memory(spec.bytes).map_err(failed("cannot be opened".into()))?;
         for mut map in open.maps_mut() {
             let name = map.name().to_string_lossy().into_owned();
             if let Some((_, capacity)) = spec.capacities.iter().find(|(of, _)| *of == name) {
                 map.set_max_entries(*capacity).map_err(failed(format!("map {name} cannot hold {capacity} entries")))?;
             }
-            if let Some(path) = spec.pins.map(|dir| dir.join(&name)).filter(|path| !is_private(&name) && path.exists()) {
+            if let Some(path) = spec.pins.map(|dir| dir.join(&name)).filter(|path| !is_private(&name) && path.exists())
+            {
                 // The pinned map keeps its capacity: a table that is in use cannot grow.
                 let facts = sys::open_pin(&path)
                     .and_then(|fd| sys::map_facts(fd.as_fd()))
@@ -90,7 +89,8 @@ impl Loaded {
         let mut maps = Vec::new();
         for mut map in object.maps_mut() {
             let name = map.name().to_string_lossy().into_owned();
-            if let Some(path) = spec.pins.map(|dir| dir.join(&name)).filter(|path| !is_private(&name) && !path.exists()) {
+            if let Some(path) = spec.pins.map(|dir| dir.join(&name)).filter(|path| !is_private(&name) && !path.exists())
+            {
                 fs::create_dir_all(path.parent().expect("a file has a folder"))
                     .map_err(|source| LoadError::Pin { path: path.clone(), source })?;
                 map.pin(&path).map_err(failed(format!("map {name} cannot be pinned at {}", path.display())))?;
@@ -110,7 +110,11 @@ impl Loaded {
     /// A handle of a map, of its own lifetime.
     pub fn map(&self, name: &str) -> Result<MapHandle, LoadError> {
         let (_, map) = self.maps.iter().find(|(of, _)| of == name).ok_or_else(|| self.missing(name))?;
-        MapHandle::try_from(map).map_err(|source| LoadError::Bpf { object: self.name, step: format!("map {name}"), source })
+        MapHandle::try_from(map).map_err(|source| LoadError::Bpf {
+            object: self.name,
+            step: format!("map {name}"),
+            source,
+        })
     }
 
     /// Names of all maps that may be pinned.

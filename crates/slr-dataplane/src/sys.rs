@@ -28,9 +28,7 @@ pub fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result
     options.flags = flags;
     let target = i32::try_from(ifindex).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     // SAFETY: the descriptor is borrowed for the call and the options outlive it.
-    let fd = check(unsafe {
-        libbpf_sys::bpf_link_create(program.as_raw_fd(), target, libbpf_sys::BPF_XDP, &options)
-    })?;
+    let fd = check(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), target, libbpf_sys::BPF_XDP, &options) })?;
     // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
@@ -152,7 +150,11 @@ impl MappedWords {
                 0,
             )
         };
-        if start == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self { start: start.cast(), words }) }
+        if start == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Self { start: start.cast(), words })
+        }
     }
 
     /// The words.

@@ -88,8 +88,7 @@ const GENERIC: u32 = 1 << 1; // XDP_FLAGS_SKB_MODE
 const NATIVE: u32 = 1 << 2; // XDP_FLAGS_DRV_MODE
 
 fn index_of(interface: &str) -> Result<u32, AttachError> {
-    nix::net::if_::if_nametoindex(interface)
-        .map_err(|_| AttachError::NoInterface { interface: interface.to_owned() })
+    nix::net::if_::if_nametoindex(interface).map_err(|_| AttachError::NoInterface { interface: interface.to_owned() })
 }
 
 /// Take over the pinned link of an interface, if there is one and the interface is still the same.
@@ -106,24 +105,32 @@ fn adopt(pin: &Path, ifindex: u32, program: BorrowedFd<'_>) -> io::Result<Option
     Ok(Some(link))
 }
 
-/// Put `program` on `interface`. With `pins`, through a link pinned as `link-INTERFACE` there; one that is there already
-/// is taken over and only its program is swapped, whatever `mode` says.
+/// Put `program` on `interface`. With `pins`, through a link pinned as `link-INTERFACE` there; one that is there already,
+/// or in one of the `older` directories, is taken over and only its program is swapped, whatever `mode` says.
 pub fn attach(
     program: BorrowedFd<'_>,
     interface: &str,
     mode: XdpMode,
     pins: Option<&Path>,
+    older: &[PathBuf],
 ) -> Result<Attachment, AttachError> {
     let ifindex = index_of(interface)?;
     let pin = pins.map(|dir| dir.join(format!("link-{interface}")));
     let refused = |step, mode: XdpMode, remedy| {
         move |source| AttachError::Kernel { interface: interface.to_owned(), step, mode: mode.as_str(), source, remedy }
     };
-    if let Some(pin) = &pin {
-        if let Some(link) = adopt(pin, ifindex, program).map_err(refused("the pinned link cannot be taken over", mode, ""))? {
+    let places = pin.iter().cloned().chain(older.iter().map(|dir| dir.join(format!("link-{interface}"))));
+    for place in places {
+        let taken = adopt(&place, ifindex, program);
+        if let Some(link) = taken.map_err(refused("the pinned link cannot be taken over", mode, ""))? {
             let native = sys::is_native(ifindex).unwrap_or(false);
             let mode = if native { XdpMode::Native } else { XdpMode::Generic };
-            return Ok(Attachment { interface: interface.to_owned(), ifindex, mode, link, pin: Some(pin.clone()) });
+            let interface = interface.to_owned();
+            let mut attachment = Attachment { interface, ifindex, mode, link, pin: Some(place.clone()) };
+            if let Some(pin) = pin.filter(|pin| *pin != place) {
+                attachment.repin(pin).map_err(refused("the link cannot be pinned anew", mode, ""))?;
+            }
+            return Ok(attachment);
         }
     }
     let busy = "; is another XDP program there? `ip link show` names it, `ip link set dev IF xdp off` removes it";
@@ -158,7 +165,7 @@ impl Attachment {
     }
 
     /// Move the pin (an upgrade to another ABI version).
-    pub fn repin(&mut self, to: PathBuf) -> io::Result<()> {
+    fn repin(&mut self, to: PathBuf) -> io::Result<()> {
         sys::pin(self.link.as_fd(), &to)?;
         if let Some(old) = self.pin.replace(to) {
             fs::remove_file(old)?;

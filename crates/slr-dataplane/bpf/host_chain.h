@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* host_chain.h - chains: nested tunnel headers through the hosts that may know a flow (DESIGN 5, R2). A host that has the
+ * socket takes all headers off; another takes its own off and sends the rest on. No open relay: chains come from
+ * registered sources only, go on to listed addresses only, and are one header shorter each time. */
+#pragma once
+
+#include "host_packet.h"
+
+/* The datagram inside all headers. */
+struct innermost {
+	__u64 at; /* its offset */
+	__u64 end;
+	__u8 proto; /* IPPROTO_IPIP or IPPROTO_IPV6: its family */
+	__u8 upper; /* its own protocol */
+	__u8 plain; /* its transport header follows the fixed IP header, and it is no fragment */
+	__u8 tos; /* ECN_CE if any header saw congestion */
+};
+
+#define OFFSET_MASK 0xff /* 22 bytes of link header, 60 + 2 * 40 of tunnel headers, fits; also the verifier's bound */
+
+static __always_inline int peel_v4(struct innermost *in, void *data, void *end)
+{
+	struct iphdr *ip = data + in->at;
+	__u32 len;
+
+	if ((void *)(ip + 1) > end)
+		return SLR_H_drop_malformed_inner;
+	len = bpf_ntohs(ip->tot_len);
+	if (ip->version != 4 || ip->ihl < 5 || len < ip->ihl * 4u || in->at + len > in->end)
+		return SLR_H_drop_malformed_inner;
+	in->upper = ip->protocol;
+	in->plain = ip->ihl == 5 && !(ip->frag_off & bpf_htons(IP_MF_OFFSET));
+	in->end = in->at + len;
+	if (!is_tunnel(in->upper))
+		return 0;
+	if (!in->plain)
+		return SLR_H_drop_malformed_inner;
+	if ((ip->tos & ECN_MASK) == ECN_CE)
+		in->tos = ECN_CE;
+	in->at += sizeof(*ip);
+	return CONTENT_TUNNEL;
+}
+
+static __always_inline int peel_v6(struct innermost *in, void *data, void *end)
+{
+	struct ipv6hdr *ip = data + in->at;
+	__u32 len;
+
+	if ((void *)(ip + 1) > end)
+		return SLR_H_drop_malformed_inner;
+	len = sizeof(*ip) + bpf_ntohs(ip->payload_len);
+	if (ip->version != 6 || in->at + len > in->end)
+		return SLR_H_drop_malformed_inner;
+	in->upper = ip->nexthdr;
+	in->plain = 1;
+	in->end = in->at + len;
+	if (!is_tunnel(in->upper))
+		return 0;
+	if ((ip->flow_lbl[0] >> 4 & ECN_MASK) == ECN_CE)
+		in->tos = ECN_CE;
+	in->at += sizeof(*ip);
+	return CONTENT_TUNNEL;
+}
+
+/* Through all headers to the innermost datagram. */
+static __always_inline int peel(struct innermost *in, void *data, void *end)
+{
+	for (int header = 1; header <= SLR_CHAIN_MAX; header++) {
+		int what;
+
+		in->at &= OFFSET_MASK;
+		what = in->proto == IPPROTO_IPIP ? peel_v4(in, data, end) : peel_v6(in, data, end);
+		if (what != CONTENT_TUNNEL)
+			return what;
+		in->proto = in->upper;
+	}
+	return SLR_H_drop_chain_deep;
+}
+
+/* Does a socket of this kind want the segment? A listener wants SYNs, and ACKs that carry a cookie of its own. */
+static __always_inline bool wants(struct bpf_sock *sk, void *ip, __u32 ip_len, struct tcphdr *th)
+{
+	if (sk->state != BPF_TCP_LISTEN)
+		return true;
+	if (th->syn && !th->ack && !th->rst)
+		return true;
+	return th->ack && !th->syn && !th->rst && !bpf_tcp_check_syncookie(sk, ip, ip_len, th, sizeof(*th));
+}
+
+static __always_inline bool has_socket_v4(struct xdp_md *ctx, struct innermost *in, __u32 netns)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct iphdr *ip = data + (in->at & OFFSET_MASK);
+	struct tcphdr *th = (void *)(ip + 1);
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	bool wanted;
+
+	if ((void *)(th + 1) > end || in->end - in->at < sizeof(*ip) + sizeof(*th))
+		return false;
+	tuple.ipv4.saddr = ip->saddr;
+	tuple.ipv4.daddr = ip->daddr;
+	tuple.ipv4.sport = th->source;
+	tuple.ipv4.dport = th->dest;
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), netns, 0);
+	if (!sk)
+		return false;
+	wanted = wants(sk, ip, sizeof(*ip), th);
+	bpf_sk_release(sk);
+	return wanted;
+}
+
+static __always_inline bool has_socket_v6(struct xdp_md *ctx, struct innermost *in, __u32 netns)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ipv6hdr *ip = data + (in->at & OFFSET_MASK);
+	struct tcphdr *th = (void *)(ip + 1);
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	bool wanted;
+
+	if ((void *)(th + 1) > end || in->end - in->at < sizeof(*ip) + sizeof(*th))
+		return false;
+	__builtin_memcpy(tuple.ipv6.saddr, &ip->saddr, 16);
+	__builtin_memcpy(tuple.ipv6.daddr, &ip->daddr, 16);
+	tuple.ipv6.sport = th->source;
+	tuple.ipv6.dport = th->dest;
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), netns, 0);
+	if (!sk)
+		return false;
+	wanted = wants(sk, ip, sizeof(*ip), th);
+	bpf_sk_release(sk);
+	return wanted;
+}
+
+/* The innermost datagram's addresses: t->subnet and 1 if it is for a subnet of ours, 0 if not, or a reason. */
+static __always_inline int whose(struct tunnel *t, struct innermost *in, void *data, void *end)
+{
+	void *at = data + (in->at & OFFSET_MASK);
+	__u32 *subnet, *spoofed;
+
+	if (in->proto == IPPROTO_IPIP) {
+		struct iphdr *ip = at;
+
+		if ((void *)(ip + 1) > end)
+			return SLR_H_drop_malformed_inner;
+		subnet = find_served_v4(ip->daddr);
+		spoofed = find_served_v4(ip->saddr);
+	} else {
+		struct ipv6hdr *ip = at;
+
+		if ((void *)(ip + 1) > end)
+			return SLR_H_drop_malformed_inner;
+		subnet = find_served_v6(&ip->daddr);
+		spoofed = find_served_v6(&ip->saddr);
+	}
+	if (spoofed)
+		return SLR_H_drop_spoofed_source;
+	if (subnet)
+		t->subnet = *subnet;
+	return subnet ? 1 : 0;
+}
+
+/* May the next header's packet be sent where it says? Gives it our address and a fresh TTL. */
+static __always_inline int readdress(struct host_config *cfg, __u8 proto, void *data, void *end, __u64 off)
+{
+	if (proto == IPPROTO_IPIP) {
+		struct iphdr *ip = data + off;
+
+		if ((void *)(ip + 1) > end)
+			return SLR_H_drop_malformed_inner;
+		if (!find_peer_v4(ip->daddr))
+			return SLR_H_drop_relay_unlisted;
+		if (!cfg->tunnel_v4)
+			return SLR_H_drop_relay_rewrite;
+		ip->saddr = cfg->tunnel_v4;
+		ip->ttl = SLR_TTL;
+		ip->check = 0;
+		ip->check = header_csum(ip);
+	} else {
+		struct ipv6hdr *ip = data + off;
+
+		if ((void *)(ip + 1) > end)
+			return SLR_H_drop_malformed_inner;
+		if (!find_peer_v6(&ip->daddr))
+			return SLR_H_drop_relay_unlisted;
+		if (!(cfg->tunnel_v6[0] | cfg->tunnel_v6[1] | cfg->tunnel_v6[2] | cfg->tunnel_v6[3]))
+			return SLR_H_drop_relay_rewrite;
+		__builtin_memcpy(&ip->saddr, cfg->tunnel_v6, 16);
+		ip->hop_limit = SLR_TTL;
+	}
+	return 0;
+}
+
+static __always_inline int relay(struct xdp_md *ctx, struct tunnel *t)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u64 next = t->content & OFFSET_MASK;
+	int err;
+
+	err = readdress(t->cfg, t->proto, data, end, next);
+	if (err)
+		return err;
+	if (combine_ecn(data, end, next, t->tos, t->proto == IPPROTO_IPV6))
+		return SLR_H_drop_ecn;
+	if (pull(ctx, t->l3, next - t->l3, type_of(t->proto)) || swap_macs(ctx))
+		return SLR_H_drop_malformed_outer;
+	return SLR_H_relay_chain;
+}
+
+/* A tunnel packet that carries a tunnel packet. */
+static __noinline int chain(struct xdp_md *ctx, struct tunnel *t)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct innermost in = {};
+	bool mine = false;
+	int what;
+
+	if (!t || !t->cfg)
+		return SLR_H_unset;
+	in.at = t->content;
+	in.end = t->end;
+	in.proto = t->proto;
+	in.tos = t->tos & ECN_MASK;
+	what = peel(&in, data, end);
+	if (what)
+		return what;
+	what = whose(t, &in, data, end);
+	if (what > 1)
+		return what;
+	if (what && in.upper == IPPROTO_TCP && in.plain)
+		mine = in.proto == IPPROTO_IPIP ? has_socket_v4(ctx, &in, t->cfg->socket_netns) :
+						  has_socket_v6(ctx, &in, t->cfg->socket_netns);
+	if (!mine)
+		return relay(ctx, t);
+	in.at &= OFFSET_MASK;
+	if (combine_ecn(data, end, in.at, in.tos, in.proto == IPPROTO_IPV6))
+		return SLR_H_drop_ecn;
+	if (pull(ctx, t->l3, in.at - t->l3, type_of(in.proto)))
+		return SLR_H_drop_malformed_outer;
+	t->len = in.end - in.at;
+	return SLR_H_deliver_chain;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* host_egress.h - replies bypass the routers, so they are counted here, by virtual subnet; and the MSS of their SYNs is
+ * lowered to what still fits when the client's segments come back through tunnels (docs/decisions/0002). */
+#pragma once
+
+#include <linux/pkt_cls.h>
+
+#include "frame.h"
+#include "host_maps.h"
+
+#define TCP_OPTION_END 0
+#define TCP_OPTION_NOP 1
+#define TCP_OPTION_MSS 2
+
+#define TCP_CSUM_AT 16 /* in the TCP header */
+#define UDP_CSUM_AT 6
+#define IP_CSUM_AT 10
+
+/* A datagram about to leave. */
+struct sent {
+	__u32 l3;
+	__u32 l4;
+	__u8 proto;
+	bool v6;
+	bool later; /* a fragment without transport header */
+	__u32 subnet; /* of its source; SLR_SERVED_MAX: nobody's */
+};
+
+/* Lower the MSS option's value at `at` if it is above `most`. The checksum's words are even, the option may be odd. */
+static __always_inline int clamp_option(struct __sk_buff *skb, __u32 l4, __u32 at, __u16 most)
+{
+	__be16 now, new = bpf_htons(most), from, to;
+
+	if (bpf_skb_load_bytes(skb, at, &now, sizeof(now)) || bpf_ntohs(now) <= most)
+		return 0;
+	from = now;
+	to = new;
+	if ((at - l4) & 1) {
+		from = __builtin_bswap16(from);
+		to = __builtin_bswap16(to);
+	}
+	/* With a partial checksum this leaves the field alone: it will be computed over what we store. */
+	if (bpf_l4_csum_replace(skb, l4 + TCP_CSUM_AT, from, to, sizeof(to)) ||
+	    bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0))
+		return 0;
+	return SLR_H_pass_mss_clamped;
+}
+
+/* Find the MSS among the options of a SYN. */
+static __noinline int clamp_mss(struct __sk_buff *skb, __u32 l4, __u32 most)
+{
+	struct tcphdr th;
+	__u32 at, end;
+
+	if (bpf_skb_load_bytes(skb, l4, &th, sizeof(th)))
+		return 0;
+	at = l4 + sizeof(th);
+	end = l4 + th.doff * 4;
+	for (int i = 0; i < SLR_TCP_OPTIONS_MAX && at + 4 <= end; i++) {
+		__u8 option[2]; /* kind, length */
+
+		if (bpf_skb_load_bytes(skb, at, option, sizeof(option)) || option[0] == TCP_OPTION_END)
+			return 0;
+		if (option[0] == TCP_OPTION_NOP) {
+			at++;
+			continue;
+		}
+		if (option[0] == TCP_OPTION_MSS && option[1] == 4)
+			return clamp_option(skb, l4, at + 2, most);
+		if (option[1] < 2)
+			return 0;
+		at += option[1];
+	}
+	return 0;
+}
+
+/* Give a datagram of a connected socket the virtual address as source (host_udp.h says when that is needed). */
+static __noinline int rewrite_source(struct __sk_buff *skb, struct sent *s)
+{
+	__u64 pseudo = BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0;
+	struct slr_addr from = {}, *to;
+	struct udp_peer key = {};
+	struct udphdr udp;
+	__u32 at, words, *subnet;
+
+	if (!s || s->later || bpf_skb_load_bytes(skb, s->l4, &udp, sizeof(udp)))
+		return 0;
+	key.owner = bpf_get_socket_cookie(skb);
+	key.client_port = udp.dest;
+	if (s->v6) {
+		at = s->l3 + __builtin_offsetof(struct ipv6hdr, saddr);
+		words = 4;
+		if (bpf_skb_load_bytes(skb, at, &from, 16) || bpf_skb_load_bytes(skb, at + 16, &key.client, 16))
+			return 0;
+	} else {
+		at = s->l3 + __builtin_offsetof(struct iphdr, saddr);
+		words = 1;
+		key.client.word[2] = bpf_htonl(0xffff);
+		if (bpf_skb_load_bytes(skb, at, &from, 4) || bpf_skb_load_bytes(skb, at + 4, &key.client.word[3], 4))
+			return 0;
+	}
+	to = bpf_map_lookup_elem(&udp_connected, &key);
+	subnet = to ? s->v6 ? find_served_v6(to) : find_served_v4(to->word[3]) : NULL;
+	if (!to || !subnet) /* not a subnet of ours any more */
+		return 0;
+	s->subnet = *subnet;
+	for (__u32 i = 0; i < 4 && i < words; i++) {
+		__be32 new = to->word[s->v6 ? i : 3];
+
+		if (bpf_l4_csum_replace(skb, s->l4 + UDP_CSUM_AT, from.word[i], new, pseudo | 4))
+			return 0;
+		if (!s->v6)
+			bpf_l3_csum_replace(skb, s->l3 + IP_CSUM_AT, from.word[i], new, 4);
+		bpf_skb_store_bytes(skb, at + 4 * i, &new, 4, 0);
+	}
+	return SLR_H_pass_udp_source;
+}
+
+/* The network header, and whose traffic it is. */
+static __always_inline void read_sender(struct sent *s, void *data, void *end, __be16 type)
+{
+	__u32 *subnet = NULL;
+
+	if (type == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + s->l3;
+
+		if ((void *)(ip + 1) > end)
+			return;
+		s->l4 = s->l3 + ip->ihl * 4;
+		s->proto = ip->protocol;
+		s->later = !!(ip->frag_off & bpf_htons(0x1fff));
+		subnet = find_served_v4(ip->saddr);
+	} else if (type == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + s->l3;
+
+		if ((void *)(ip + 1) > end)
+			return;
+		s->v6 = true;
+		s->l4 = s->l3 + sizeof(*ip);
+		s->proto = ip->nexthdr;
+		subnet = find_served_v6(&ip->saddr);
+	}
+	if (subnet)
+		s->subnet = *subnet;
+}
+
+/* Of a TCP segment with a virtual source; returns the bytes of its header, and does to a SYN what has to be done. */
+static __always_inline __u32 leave_tcp(struct __sk_buff *skb, struct sent *s)
+{
+	struct host_config *cfg = get_config();
+	struct tcphdr th;
+	__u16 most;
+
+	if (bpf_skb_load_bytes(skb, s->l4, &th, sizeof(th)))
+		return 0;
+	if (th.syn && cfg) {
+		most = s->v6 ? cfg->mss_v6 : cfg->mss_v4;
+		if (most && clamp_mss(skb, s->l4, most))
+			count(SLR_H_pass_mss_clamped, skb->len - s->l3);
+	}
+	return th.doff * 4;
+}
+
+static __always_inline void leave(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct sent s = { .subnet = SLR_SERVED_MAX };
+	__u32 headers = sizeof(struct udphdr), segments;
+	__be16 type;
+
+	s.l3 = parse_link(data, end, &type);
+	if (!s.l3)
+		return;
+	read_sender(&s, data, end, type);
+	if (s.subnet == SLR_SERVED_MAX) {
+		if (s.proto != IPPROTO_UDP || !rewrite_source(skb, &s))
+			return;
+		count(SLR_H_pass_udp_source, skb->len - s.l3);
+	} else if (s.proto == IPPROTO_TCP && !s.later) {
+		headers = leave_tcp(skb, &s);
+	}
+	/* As the wire will see it: a large buffer counts as the segments it becomes. */
+	segments = skb->gso_segs ? skb->gso_segs : 1;
+	headers += s.l4 - s.l3;
+	count_sent(s.subnet, segments, skb->len - s.l3 + (__u64)(segments - 1) * headers);
+}
+
+SEC("tc")
+int slr_host_egress(struct __sk_buff *skb)
+{
+	leave(skb);
+	return TC_ACT_UNSPEC; /* whatever other filters there are have their say */
+}

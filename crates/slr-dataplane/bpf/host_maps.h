@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* host_maps.h - the host's tables. Each says who writes and who reads. All are pinned. */
+#pragma once
+
+#include "base.h"
+
+/* Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct host_config);
+	__uint(max_entries, 1);
+} config SEC(".maps");
+
+/* Who may send us tunnel packets, and where chains may go on to: TUNNEL_* by prefix. Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v4);
+	__type(value, __u32);
+	__uint(max_entries, SLR_PEERS_MAX);
+} peers_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v6);
+	__type(value, __u32);
+	__uint(max_entries, SLR_PEERS_MAX);
+} peers_v6 SEC(".maps");
+
+/* The virtual subnets of this host: prefix to index into `usage`. Written by user space, read by every program here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v4);
+	__type(value, __u32);
+	__uint(max_entries, SLR_SERVED_MAX);
+} served_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_v6);
+	__type(value, __u32);
+	__uint(max_entries, SLR_SERVED_MAX);
+} served_v6 SEC(".maps");
+
+/* Which virtual address a client last spoke to. Written on ingress, read when a socket sends or connects. LRU: an entry that is lost is learned from the client's next datagram. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct udp_peer);
+	__type(value, struct slr_addr);
+	__uint(max_entries, SLR_UDP_PEERS);
+} udp_peers SEC(".maps");
+
+/* Sockets that were bound to a port before they connected to a client: their source is put right on egress. Written
+ * when a socket connects. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct udp_peer);
+	__type(value, struct slr_addr);
+	__uint(max_entries, SLR_UDP_PEERS);
+} udp_connected SEC(".maps");
+
+/* What happened: per reason and per virtual subnet. Written here, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct counter);
+	__uint(max_entries, SLR_H_NUM);
+} reasons SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct host_usage);
+	__uint(max_entries, SLR_SERVED_MAX);
+} usage SEC(".maps");
+
+static __always_inline struct host_config *get_config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+static __always_inline __u32 *find_peer_v4(__be32 addr)
+{
+	struct prefix_v4 key = { 32, addr };
+
+	return bpf_map_lookup_elem(&peers_v4, &key);
+}
+
+static __always_inline __u32 *find_peer_v6(const void *addr)
+{
+	struct prefix_v6 key = { .len = 128 };
+
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(&peers_v6, &key);
+}
+
+static __always_inline __u32 *find_served_v4(__be32 addr)
+{
+	struct prefix_v4 key = { 32, addr };
+
+	return bpf_map_lookup_elem(&served_v4, &key);
+}
+
+static __always_inline __u32 *find_served_v6(const void *addr)
+{
+	struct prefix_v6 key = { .len = 128 };
+
+	__builtin_memcpy(key.addr, addr, 16);
+	return bpf_map_lookup_elem(&served_v6, &key);
+}
+
+static __always_inline void count(__u32 why, __u64 bytes)
+{
+	struct counter *c = bpf_map_lookup_elem(&reasons, &why);
+
+	if (c) {
+		c->packets++;
+		c->bytes += bytes;
+	}
+}
+
+static __always_inline void count_received(__u32 subnet, __u64 bytes)
+{
+	struct host_usage *u = bpf_map_lookup_elem(&usage, &subnet);
+
+	if (u) {
+		u->rx_packets++;
+		u->rx_bytes += bytes;
+	}
+}
+
+static __always_inline void count_sent(__u32 subnet, __u64 packets, __u64 bytes)
+{
+	struct host_usage *u = bpf_map_lookup_elem(&usage, &subnet);
+
+	if (u) {
+		u->tx_packets += packets;
+		u->tx_bytes += bytes;
+	}
+}

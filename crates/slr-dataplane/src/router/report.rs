@@ -1,0 +1,220 @@
+//! Reading the tables for people: what `slr-router show` prints.
+
+use std::net::{IpAddr, SocketAddr};
+
+use slr_model::{FlowKey, NodeName, Protocol, VirtualSubnet};
+
+use super::desired::Link;
+use super::{Router, addr, hops, sweep, template};
+use crate::abi::{counter, flow, flow_key_v4, flow_key_v6, slr_const};
+use crate::reason::RouterReason;
+use crate::sys;
+use crate::table::MapError;
+
+/// Packets, and bytes of the clients' datagrams, IP header included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What went through a hop or a subnet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of the clients' datagrams.
+    pub bytes: u64,
+    /// New flows placed.
+    pub flows: u64,
+}
+
+/// A next hop as the kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HopStatus {
+    /// Its host; unknown for an adopted entry that no host claims yet.
+    pub name: Option<NodeName>,
+    /// Index of the template.
+    pub hop: u16,
+    /// Flows of another generation are not pinned to it.
+    pub generation: u16,
+    /// Tunnel address.
+    pub address: IpAddr,
+    /// Resolved and usable.
+    pub up: bool,
+    /// Bytes of the outer datagram that fit now.
+    pub mtu: u16,
+    /// Bytes that the link takes; more than `mtu` once a frag-needed said so.
+    pub link_mtu: u16,
+    /// How long a learned path MTU is still believed.
+    pub mtu_expires_in_s: Option<u32>,
+    /// Addresses and interface of the link.
+    pub link: Link,
+    /// What went there.
+    pub usage: Usage,
+}
+
+/// A virtual subnet as the kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetStatus {
+    /// The range.
+    pub prefix: VirtualSubnet,
+    /// Its index.
+    pub id: u16,
+    /// Whom it is charged to.
+    pub account: u32,
+    /// Slots of its ring.
+    pub ring_slots: u32,
+    /// How many of them each host has.
+    pub shares: Vec<(NodeName, u32)>,
+    /// What went there.
+    pub usage: Usage,
+}
+
+/// A remembered flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowStatus {
+    /// Which.
+    pub key: FlowKey,
+    /// Where to; unknown if its hop has gone.
+    pub host: Option<NodeName>,
+    /// Pinned; else it has not shown two ends yet.
+    pub pinned: bool,
+    /// Seconds since its last packet.
+    pub idle_s: u32,
+    /// The client has sent FIN or RST.
+    pub closing: bool,
+}
+
+/// How full the tables are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowCount {
+    /// Pinned IPv4 flows.
+    pub pinned_v4: u64,
+    /// Pinned IPv6 flows.
+    pub pinned_v6: u64,
+    /// How many of each fit.
+    pub capacity_per_family: u32,
+}
+
+impl Router {
+    /// Packets and bytes by reason, in the reasons' order.
+    pub fn reasons(&self) -> Result<Vec<(RouterReason, Counter)>, MapError> {
+        let sum = |parts: Vec<counter>| {
+            parts.iter().fold(Counter::default(), |sum, part| Counter {
+                packets: sum.packets + part.packets,
+                bytes: sum.bytes + part.bytes,
+            })
+        };
+        RouterReason::ALL.iter().map(|reason| Ok((*reason, sum(self.tables.reasons.get(*reason as u32)?)))).collect()
+    }
+
+    /// Every hop in use.
+    pub fn hops(&self) -> Result<Vec<HopStatus>, MapError> {
+        let now = sweep::tick(sys::monotonic_coarse_ns());
+        let mut all = Vec::new();
+        for entry in self.hops.iter() {
+            let id = entry.id.get();
+            let current = self.tables.hops.get(&u32::from(id))?.unwrap_or_default();
+            let usage = hops::total(&self.tables.hop_usage.get(u32::from(id))?);
+            let expires = current.mtu_until.checked_sub(now).filter(|_| current.mtu_until != 0);
+            all.push(HopStatus {
+                name: entry.host.as_ref().map(|host| host.name.clone()),
+                hop: id,
+                generation: current.r#gen,
+                address: template::address(&current),
+                up: current.flags & template::flag(slr_const::HOP_UP) != 0,
+                mtu: current.mtu,
+                link_mtu: current.link_mtu,
+                mtu_expires_in_s: expires.map(sweep::seconds),
+                link: Link {
+                    destination: slr_model::MacAddr(current.eth[..6].try_into().expect("six of fourteen")),
+                    source: slr_model::MacAddr(current.eth[6..12].try_into().expect("six of fourteen")),
+                    ifindex: current.ifindex,
+                    mtu: current.link_mtu,
+                },
+                usage: Usage { packets: usage.packets, bytes: usage.bytes, flows: usage.flows },
+            });
+        }
+        Ok(all)
+    }
+
+    /// Every virtual subnet.
+    pub fn subnets(&self) -> Result<Vec<SubnetStatus>, MapError> {
+        let mut all = Vec::new();
+        for (prefix, id) in self.subnets.iter() {
+            let usage = hops::total(&self.tables.subnet_usage.get(u32::from(id))?);
+            let ring = self.rings.ring_of(id);
+            let shares = ring.map(|(_, ring)| ring.shares()).unwrap_or_default();
+            all.push(SubnetStatus {
+                prefix,
+                id,
+                account: self.tables.subnets.get(&u32::from(id))?.unwrap_or_default().account,
+                ring_slots: ring.map_or(0, |(_, ring)| ring.len()),
+                shares: shares.into_iter().filter_map(|(hop, n)| Some((self.name_of(hop.get())?, n))).collect(),
+                usage: Usage { packets: usage.packets, bytes: usage.bytes, flows: usage.flows },
+            });
+        }
+        Ok(all)
+    }
+
+    fn name_of(&self, hop: u16) -> Option<NodeName> {
+        self.hops.by_id(hop).and_then(|entry| entry.host.as_ref()).map(|host| host.name.clone())
+    }
+
+    /// Remembered flows that `wanted` accepts, at most `limit`; pinned ones first.
+    pub fn flows(&self, limit: usize, wanted: impl Fn(&FlowStatus) -> bool) -> Result<Vec<FlowStatus>, MapError> {
+        let now = sweep::tick(sys::monotonic_coarse_ns());
+        let names: std::collections::BTreeMap<u16, (u16, Option<NodeName>)> = self
+            .hops
+            .iter()
+            .map(|e| (e.id.get(), (e.generation, e.host.as_ref().map(|host| host.name.clone()))))
+            .collect();
+        let mut found = Vec::new();
+        let mut add = |key: Option<FlowKey>, flow: &flow, pinned: bool| {
+            let Some(key) = key.filter(|_| found.len() < limit) else { return };
+            let host = names.get(&flow.hop).filter(|(generation, _)| *generation == flow.hop_gen);
+            let status = FlowStatus {
+                key,
+                host: host.and_then(|(_, name)| name.clone()),
+                pinned,
+                idle_s: sweep::seconds(now.saturating_sub(flow.seen)),
+                closing: u32::from(flow.flags) & slr_const::FLOW_CLOSING.0 != 0,
+            };
+            if wanted(&status) {
+                found.push(status);
+            }
+        };
+        self.tables.flows_v4.for_each(|key, flow| add(key_v4(&key), &flow, true))?;
+        self.tables.flows_v6.for_each(|key, flow| add(key_v6(&key), &flow, true))?;
+        self.tables.new_v4.for_each(|key, new| add(key_v4(&key), &new.flow, false))?;
+        self.tables.new_v6.for_each(|key, new| add(key_v6(&key), &new.flow, false))?;
+        Ok(found)
+    }
+
+    /// How many flows are pinned.
+    pub fn flow_count(&self) -> Result<FlowCount, MapError> {
+        let mut count = FlowCount { capacity_per_family: self.tables.flows_v4.capacity(), ..FlowCount::default() };
+        self.tables.flows_v4.for_each(|_, _| count.pinned_v4 += 1)?;
+        self.tables.flows_v6.for_each(|_, _| count.pinned_v6 += 1)?;
+        Ok(count)
+    }
+}
+
+fn key(client: IpAddr, client_port: u16, vaddr: IpAddr, vport: u16, proto: u32) -> Option<FlowKey> {
+    let protocol = Protocol::from_number(u8::try_from(proto).ok()?)?;
+    let end = |address, port| SocketAddr::new(address, u16::from_be(port));
+    FlowKey::new(end(client, client_port), end(vaddr, vport), protocol).ok()
+}
+
+fn key_v4(k: &flow_key_v4) -> Option<FlowKey> {
+    let address = |word| IpAddr::V4(addr::from_word(word));
+    key(address(k.client), k.client_port, address(k.vaddr), k.vport, k.proto)
+}
+
+fn key_v6(k: &flow_key_v6) -> Option<FlowKey> {
+    let address = |words| IpAddr::V6(addr::from_words(words));
+    key(address(k.client), k.client_port, address(k.vaddr), k.vport, k.proto)
+}

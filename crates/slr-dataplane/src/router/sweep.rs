@@ -1,0 +1,146 @@
+//! Ageing: the program only notes when a flow last spoke; here flows that have been silent for too long are forgotten.
+//!
+//! Nothing else ever removes a pin: not a flood, not a change of weights. While the daemon is away nothing ages; the table
+//! may fill up, and new flows then ride the ring, which does not change either while the daemon is away.
+
+use crate::abi::{Pod, flow, slr_const};
+use crate::sys;
+use crate::table::{MapError, Table};
+
+use super::Router;
+
+/// When a flow is forgotten. Seconds of silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweepPolicy {
+    /// A TCP flow. RFC 5382 REQ-5 asks translators for 2 h 4 min at the least.
+    pub tcp_idle_s: u32,
+    /// A UDP flow. RFC 4787 REQ-5 asks for 2 minutes at the least and recommends 5.
+    pub udp_idle_s: u32,
+    /// A TCP flow whose client has sent FIN or RST: the other half may still be sending.
+    pub closing_s: u32,
+    /// Under pressure, a flow that was pinned and has not spoken since.
+    pub unproven_s: u32,
+    /// What share of a table in use is pressure, in per cent.
+    pub pressure_percent: u8,
+}
+
+impl Default for SweepPolicy {
+    fn default() -> Self {
+        Self { tcp_idle_s: 4 * 3600, udp_idle_s: 300, closing_s: 120, unproven_s: 120, pressure_percent: 75 }
+    }
+}
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Pinned flows before it.
+    pub pinned: u64,
+    /// Forgotten because they were silent.
+    pub idle: u64,
+    /// Forgotten because they had ended.
+    pub closed: u64,
+    /// Forgotten under pressure because they never spoke again.
+    pub unproven: u64,
+}
+
+/// Ticks of `abi.h` at a monotonic time.
+pub fn tick(now_ns: u64) -> u32 {
+    u32::try_from(now_ns >> slr_const::SLR_TICK_SHIFT.0).unwrap_or(u32::MAX)
+}
+
+/// Seconds in a number of ticks, rounded down.
+pub fn seconds(ticks: u32) -> u32 {
+    u32::try_from((u64::from(ticks) << slr_const::SLR_TICK_SHIFT.0) / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+/// Why a flow is to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Idle,
+    Closed,
+    Unproven,
+}
+
+fn judge(flow: &flow, tcp: bool, now: u32, pressure: bool, policy: &SweepPolicy) -> Option<Age> {
+    let silent_s = seconds(now.saturating_sub(flow.seen));
+    let has = |flag: slr_const| u32::from(flow.flags) & flag.0 != 0;
+    if tcp && has(slr_const::FLOW_CLOSING) && silent_s >= policy.closing_s {
+        Some(Age::Closed)
+    } else if silent_s >= if tcp { policy.tcp_idle_s } else { policy.udp_idle_s } {
+        Some(Age::Idle)
+    } else if pressure && !has(slr_const::FLOW_REFRESHED) && silent_s >= policy.unproven_s {
+        Some(Age::Unproven)
+    } else {
+        None
+    }
+}
+
+fn sweep_table<K: Pod>(
+    table: &Table<K, flow>,
+    is_tcp: impl Fn(&K) -> bool,
+    policy: &SweepPolicy,
+    report: &mut SweepReport,
+) -> Result<(), MapError> {
+    let now = tick(sys::monotonic_coarse_ns());
+    let mut count = 0u64;
+    table.for_each(|_, _| count += 1)?;
+    let pressure = count * 100 >= u64::from(table.capacity()) * u64::from(policy.pressure_percent);
+    let mut old = Vec::new();
+    table.for_each(|key, flow| {
+        if let Some(age) = judge(&flow, is_tcp(&key), now, pressure, policy) {
+            old.push((key, age));
+        }
+    })?;
+    report.pinned += count;
+    for (key, age) in old {
+        if table.remove(&key)? {
+            match age {
+                Age::Idle => report.idle += 1,
+                Age::Closed => report.closed += 1,
+                Age::Unproven => report.unproven += 1,
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Router {
+    /// Forget what has been silent for too long. Call it every few seconds.
+    pub fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport, MapError> {
+        const TCP: u32 = 6;
+        let mut report = SweepReport::default();
+        sweep_table(&self.tables.flows_v4, |key| key.proto == TCP, policy, &mut report)?;
+        sweep_table(&self.tables.flows_v6, |key| key.proto == TCP, policy, &mut report)?;
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(seen: u32, flags: u32) -> flow {
+        flow { seen, flags: u8::try_from(flags).unwrap(), ..flow::default() }
+    }
+
+    #[test]
+    fn a_flow_is_forgotten_for_one_reason_at_a_time() {
+        let policy =
+            SweepPolicy { tcp_idle_s: 1000, udp_idle_s: 100, closing_s: 10, unproven_s: 50, pressure_percent: 75 };
+        let (closing, refreshed) = (slr_const::FLOW_CLOSING.0, slr_const::FLOW_REFRESHED.0);
+        let now = 10_000; // a tick is 1.07 s
+        for (name, silent, flags, tcp, pressure, expected) in [
+            ("fresh", 0, 0, true, true, None),
+            ("idle but within its time", 900, refreshed, true, true, None),
+            ("idle", 1000, refreshed, true, false, Some(Age::Idle)),
+            ("udp idles sooner", 100, refreshed, false, false, Some(Age::Idle)),
+            ("closing", 10, closing, true, false, Some(Age::Closed)),
+            ("closing but still talking", 5, closing, true, false, None),
+            ("unproven without pressure", 60, 0, true, false, None),
+            ("unproven under pressure", 60, 0, true, true, Some(Age::Unproven)),
+            ("proven under pressure", 60, refreshed, true, true, None),
+        ] {
+            assert_eq!(judge(&flow(now - silent, flags), tcp, now, pressure, &policy), expected, "{name}");
+        }
+    }
+}

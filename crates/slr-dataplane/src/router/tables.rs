@@ -1,0 +1,62 @@
+//! The router's maps, typed.
+
+use std::os::fd::AsFd;
+
+use crate::abi::{
+    counter, flow, flow_key_v4, flow_key_v6, hop, new_flow, prefix_v4, prefix_v6, router_config, service, service_key,
+    slr_addr, slr_const, subnet, usage,
+};
+use crate::object::{LoadError, Loaded};
+use crate::sys::MappedWords;
+use crate::table::{PerCpu, Table};
+
+/// See `bpf/router_maps.h` for who writes and who reads.
+pub struct Tables {
+    pub flows_v4: Table<flow_key_v4, flow>,
+    pub flows_v6: Table<flow_key_v6, flow>,
+    pub new_v4: Table<flow_key_v4, new_flow>,
+    pub new_v6: Table<flow_key_v6, new_flow>,
+    pub hops: Table<u32, hop>,
+    pub hop_by_addr: Table<slr_addr, u32>,
+    pub prefixes_v4: Table<prefix_v4, u32>,
+    pub prefixes_v6: Table<prefix_v6, u32>,
+    pub subnets: Table<u32, subnet>,
+    pub services: Table<service_key, service>,
+    pub tunnel_addrs: Table<slr_addr, u32>,
+    pub upstreams: Table<prefix_v6, u32>,
+    pub settings: Table<u32, router_config>,
+    pub reasons: PerCpu<counter>,
+    pub hop_usage: PerCpu<usage>,
+    pub subnet_usage: PerCpu<usage>,
+    pub slots: MappedWords,
+    pub rings: MappedWords,
+}
+
+impl Tables {
+    pub fn open(loaded: &Loaded) -> Result<Self, LoadError> {
+        let mapped = |name: &str, words: u32| {
+            let map = loaded.map(name)?;
+            MappedWords::new(map.as_fd(), words as usize).map_err(|source| LoadError::Pin { path: name.into(), source })
+        };
+        Ok(Self {
+            flows_v4: Table::open(loaded, "flows_v4")?,
+            flows_v6: Table::open(loaded, "flows_v6")?,
+            new_v4: Table::open(loaded, "new_v4")?,
+            new_v6: Table::open(loaded, "new_v6")?,
+            hops: Table::open(loaded, "hops")?,
+            hop_by_addr: Table::open(loaded, "hop_by_addr")?,
+            prefixes_v4: Table::open(loaded, "prefixes_v4")?,
+            prefixes_v6: Table::open(loaded, "prefixes_v6")?,
+            subnets: Table::open(loaded, "subnets")?,
+            services: Table::open(loaded, "services")?,
+            tunnel_addrs: Table::open(loaded, "tunnel_addrs")?,
+            upstreams: Table::open(loaded, "upstreams")?,
+            settings: Table::open(loaded, "settings")?,
+            reasons: PerCpu::open(loaded, "reasons")?,
+            hop_usage: PerCpu::open(loaded, "hop_usage")?,
+            subnet_usage: PerCpu::open(loaded, "subnet_usage")?,
+            slots: mapped("slots", slr_const::SLR_SLOTS_MAX.0)?,
+            rings: mapped("rings", slr_const::SLR_RINGS_MAX.0)?,
+        })
+    }
+}
