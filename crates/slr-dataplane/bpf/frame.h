@@ -65,23 +65,30 @@ static __always_inline int combine_ecn(void *data, void *end, __u64 off, __u8 ou
 static __always_inline int pull(struct xdp_md *ctx, __u64 l2, __u64 len, __be16 type)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__be16 link[11]; /* addresses, two tags, type */
+	__u64 first;
+	__u32 second, tags[2];
 
-	if (data + sizeof(link) > end)
+	/* Whole words, which any architecture that XDP runs on loads unaligned: a memcpy would go byte by byte. */
+	if (data + 22 > end)
 		return -1;
-	__builtin_memcpy(link, data, sizeof(link));
+	first = *(__u64 *)data;
+	second = *(__u32 *)(data + 8);
+	tags[0] = *(__u32 *)(data + 12);
+	tags[1] = *(__u32 *)(data + 16);
 	if (bpf_xdp_adjust_head(ctx, len))
 		return -1;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if (data + sizeof(link) > end)
+	if (data + 22 > end)
 		return -1;
-	__builtin_memcpy(data, link, 12);
+	*(__u64 *)data = first;
+	*(__u32 *)(data + 8) = second;
 	if (l2 == 22) {
-		__builtin_memcpy(data + 12, &link[6], 8);
+		*(__u32 *)(data + 12) = tags[0];
+		*(__u32 *)(data + 16) = tags[1];
 		*(__be16 *)(data + 20) = type;
 	} else if (l2 == 18) {
-		__builtin_memcpy(data + 12, &link[6], 4);
+		*(__u32 *)(data + 12) = tags[0];
 		*(__be16 *)(data + 16) = type;
 	} else {
 		*(__be16 *)(data + 12) = type;

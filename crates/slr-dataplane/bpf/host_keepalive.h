@@ -140,7 +140,7 @@ static __noinline int keepalive(struct xdp_md *ctx, struct tunnel *t)
 	    (v6 ? turn_v6(ctx, l3) : turn_v4(ctx, l3)) || swap_macs(ctx))
 		return SLR_H_drop_keepalive;
 	t->len = header + sizeof(struct keepalive_datagram);
-	if (bpf_xdp_adjust_tail(ctx, (int)(l3 + t->len) - (int)(ctx->data_end - ctx->data)))
+	if (bpf_xdp_adjust_tail(ctx, (int)(l3 + t->len) - (int)bpf_xdp_get_buff_len(ctx)))
 		return SLR_H_drop_keepalive;
 	return SLR_H_reply_keepalive;
 }

@@ -172,13 +172,19 @@ static __always_inline int inspect_v6(struct tunnel *t, void *data, void *end)
 static __always_inline int swap_macs(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__be16 mac[3];
+	__u32 to, from;
+	__u16 to_rest, from_rest;
 
 	if (data + ETH_HLEN > end)
 		return -1;
-	__builtin_memcpy(mac, data, 6);
-	__builtin_memcpy(data, data + 6, 6);
-	__builtin_memcpy(data + 6, mac, 6);
+	to = *(__u32 *)data;
+	to_rest = *(__u16 *)(data + 4);
+	from = *(__u32 *)(data + 6);
+	from_rest = *(__u16 *)(data + 10);
+	*(__u32 *)data = from;
+	*(__u16 *)(data + 4) = from_rest;
+	*(__u32 *)(data + 6) = to;
+	*(__u16 *)(data + 10) = to_rest;
 	return 0;
 }
 
