@@ -240,3 +240,35 @@ fn what_cannot_be_run_is_an_error_of_its_own() {
         assert!(run.stderr.contains(said), "{options}: {}", run.stderr);
     }
 }
+
+#[test]
+fn an_interrupt_ends_a_run_with_its_report() {
+    use nix::{
+        sys::signal::{Signal, kill},
+        unistd::Pid,
+    };
+    let server = Server::start("web1", &[]);
+    let file = std::env::temp_dir().join(format!("probe-interrupted-{}", std::process::id()));
+    let probe = Command::new(env!("CARGO_BIN_EXE_probe"))
+        .args(["run", "--json", "--flow", "udp=3", "--flow", "http=1", "--duration", "1h", "--flows-out"])
+        .arg(&file)
+        .args(server.options(false))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary under test starts");
+    // Flows are written as they end, some kilobytes at a time: then the run is on its way.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while std::fs::metadata(&file).map_or(0, |file| file.len()) == 0 {
+        assert!(std::time::Instant::now() < deadline, "no flow has ended");
+        std::thread::yield_now();
+    }
+    kill(Pid::from_raw(probe.id() as i32), Signal::SIGINT).expect("the process is ours");
+    let output = probe.wait_with_output().expect("the process is ours");
+    std::fs::remove_file(&file).expect("the file is ours");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert_eq!(report["interrupted"], true);
+    assert_eq!(report["total"]["failed"], 0);
+    assert!(report["total"]["completed"].as_u64().is_some_and(|completed| completed > 3), "{report}");
+}

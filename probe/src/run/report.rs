@@ -19,7 +19,7 @@
 //!     "client_addresses": number,    distinct source addresses used
 //!     "started", "completed", "failed", "cut", "reset", "changed_server": numbers of flows,
 //!     "failures": {cause: number of flows, …},       causes: see failure.rs
-//!     "examples": [string, …],       the first five failures in words
+//!     "examples": [string, …],       the first five unlike failures in words
 //!     "exchanges": {"sent", "answered", "lost", "duplicate", "reordered", "wrong_source"},
 //!     "answers_per_s": number,
 //!     "bytes_sent", "bytes_received": numbers,

@@ -16,7 +16,7 @@ use super::{
     identity::ServerId,
 };
 
-/// Failures of a group told in words; the rest are only counted.
+/// Unlike failures of a group told in words; the rest are only counted.
 const EXAMPLES_KEPT: usize = 5;
 
 /// Requests, transfers or messages.
@@ -115,7 +115,10 @@ impl Tally {
                 self.failed += 1;
                 *self.failures.entry(failure.cause).or_default() += 1;
                 if self.examples.len() < EXAMPLES_KEPT {
-                    self.examples.push(failure.to_string());
+                    let told = failure.to_string();
+                    if !self.examples.contains(&told) {
+                        self.examples.push(told);
+                    }
                 }
             }
         }
@@ -178,12 +181,13 @@ mod tests {
     #[test]
     fn examples_are_bounded_and_counts_are_not() {
         let mut tally = Tally::new();
-        for _ in 0..EXAMPLES_KEPT + 3 {
+        for number in 0..2 * (EXAMPLES_KEPT + 3) {
             let mut record = FlowRecord::new(false);
-            record.outcome = Outcome::Failed(Failure::new(Cause::Stalled, ""));
+            record.outcome = Outcome::Failed(Failure::new(Cause::Stalled, format!("{}", number / 2)));
             tally.ended(&record);
         }
         assert_eq!(tally.examples.len(), EXAMPLES_KEPT);
-        assert_eq!(tally.failures[&Cause::Stalled], EXAMPLES_KEPT as u64 + 3);
+        assert_eq!(tally.examples[1], "stalled (1)", "the same words are told once");
+        assert_eq!(tally.failures[&Cause::Stalled], 2 * (EXAMPLES_KEPT as u64 + 3));
     }
 }
