@@ -14,6 +14,7 @@
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::SigSet;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -106,6 +107,8 @@ pub(crate) fn run_ip_batch(mut command: Command, lines: &str) -> Result<()> {
 pub(crate) fn enter_before_exec(command: &mut Command, netns: Arc<File>, cgroup_procs: Option<File>) {
     let enter = move || {
         setns(&*netns, CloneFlags::CLONE_NEWNET)?;
+        // A caller that waits for its signals on a thread blocks them everywhere else; that is not to be inherited.
+        SigSet::empty().thread_set_mask()?;
         if let Some(procs) = &cgroup_procs {
             // "0" stands for the writing process, so no number has to be formatted between fork and exec.
             nix::unistd::write(procs, b"0")?;
@@ -116,8 +119,8 @@ pub(crate) fn enter_before_exec(command: &mut Command, netns: Arc<File>, cgroup_
         unsafe_code,
         reason = "no safe call changes a child's namespace and cgroup before it opens its first socket"
     )]
-    // SAFETY: the closure runs between fork and exec and makes two system calls (setns, write) through descriptors that
-    // it owns; it neither allocates nor takes a lock.
+    // SAFETY: the closure runs between fork and exec and makes three system calls (setns, sigprocmask, write) with
+    // descriptors that it owns; it neither allocates nor takes a lock.
     unsafe {
         command.pre_exec(enter);
     }

@@ -1,0 +1,95 @@
+use super::*;
+
+const TWO: &str = r#"
+name = "two"
+
+[[node]]
+name = "a"
+sysctl = { "net.ipv4.ip_forward" = 1 }
+
+[[node]]
+name = "b"
+services = ["sleep"]
+
+[[node.service]]
+name = "own"
+command = ["sleep", "{dir}"]
+
+[[link]]
+a = { node = "a", addresses = ["10.9.0.1/24", "fd09::1/64"] }
+b = { node = "b", addresses = ["10.9.0.2/24", "fd09::2/64"] }
+delay_ms = 2.5
+loss_percent = 1
+rate_mbit = 10
+
+[[service]]
+name = "sleep"
+command = ["sleep", "1000"]
+listens = ["tcp4:80"]
+"#;
+
+fn error(text: &str) -> String {
+    Topology::parse("x.toml", text).expect_err("this topology is wrong").to_string()
+}
+
+#[test]
+fn the_shipped_topology_is_consistent() {
+    let one_site = Topology::one_site();
+    assert_eq!(one_site.nodes.len(), 8);
+    assert_eq!(one_site.ipv4_of("h2"), Some("10.1.12.2".parse().unwrap()));
+    assert_eq!(one_site.ipv6_of("slr1"), Some("fd00:1:1::2".parse().unwrap()));
+}
+
+#[test]
+fn what_is_written_is_what_is_read() {
+    let two = Topology::parse("two.toml", TWO).unwrap();
+    let link = two.link("b", "a").unwrap();
+    assert_eq!(link.interfaces(), ["to-b", "to-a"]);
+    assert_eq!((link.shape().delay_us, link.shape().loss, link.mtu), (2_500, 0.01, 1_500));
+    assert_eq!(link.shape().rate_bps.unwrap().get(), 10_000_000);
+    let services: Vec<_> = two.services_of(two.node("b").unwrap()).map(|service| &service.name).collect();
+    assert_eq!(services, ["sleep", "own"]);
+    assert_eq!(two.addresses_of("a").map(|a| a.to_string()).collect::<Vec<_>>(), ["10.9.0.1", "fd09::1"]);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    for (known, unknown, line) in [
+        ("delay_ms = 2.5", "delay = 2.5", 19),
+        ("services = [\"sleep\"]", "kind = \"host\"", 10),
+        ("listens = [\"tcp4:80\"]", "listen = 80", 26),
+        ("name = \"two\"", "title = \"two\"", 2),
+    ] {
+        let message = error(&TWO.replace(known, unknown));
+        assert!(message.contains("x.toml") && message.contains("unknown field"), "{message}");
+        assert!(message.contains(&format!("line {line}")), "{unknown} is in line {line}: {message}");
+    }
+}
+
+#[test]
+fn contradictions_are_refused_by_name() {
+    for (from, to, expected) in [
+        ("node = \"b\"", "node = \"c\"", "link a-c: there is no node \"c\""),
+        ("node = \"b\"", "node = \"a\"", "node \"a\": two of its interfaces are named \"to-a\""),
+        ("name = \"b\"", "name = \"a\"", "two nodes are named \"a\""),
+        ("name = \"b\"", "name = \"emu\"", "node \"emu\": a name is"),
+        ("name = \"b\"", "name = \"a-b\"", "node \"a-b\": a name is"),
+        ("services = [\"sleep\"]", "services = [\"nap\"]", "node \"b\": no [[service]] is named \"nap\""),
+        ("name = \"own\"", "name = \"sleep\"", "two of its services are named \"sleep\""),
+        ("loss_percent = 1", "loss_percent = 101", "loss_percent = 101 is not between"),
+        ("delay_ms = 2.5", "delay_ms = -1", "delay_ms = -1 is not between"),
+        ("delay_ms = 2.5", "direct = true", "a direct link has no emulator"),
+        ("delay_ms = 2.5", "mtu = 67", "mtu = 67 is below"),
+        ("\"tcp4:80\"", "\"tcp:80\"", "\"tcp:80\" is not a listening port"),
+        ("[\"sleep\", \"1000\"]", "[]", "service \"sleep\": its command is empty"),
+        ("delay_ms = 2.5", "", ""),
+    ] {
+        let text = TWO.replacen(from, to, 1);
+        if expected.is_empty() {
+            Topology::parse("x.toml", &text).unwrap();
+        } else {
+            let message = error(&text);
+            assert!(message.contains(expected), "{expected:?} expected, got: {message}");
+        }
+    }
+}
