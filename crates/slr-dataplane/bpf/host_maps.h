@@ -10,7 +10,7 @@ struct {
 	__type(key, __u32);
 	__type(value, struct host_config);
 	__uint(max_entries, 1);
-} config SEC(".maps");
+} settings SEC(".maps");
 
 /* Who may send us tunnel packets, and where chains may go on to: TUNNEL_* by prefix. Written by user space. */
 struct {
@@ -82,7 +82,7 @@ static __always_inline struct host_config *get_config(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&config, &zero);
+	return bpf_map_lookup_elem(&settings, &zero);
 }
 
 static __always_inline __u32 *find_peer_v4(__be32 addr)

@@ -1,1 +1,207 @@
-//! The host side: decapsulation, replies, keepalives.
+//! The host: loading, pinning, attaching, filling and reading the programs of `bpf/host.bpf.c`.
+//!
+//! Three places carry them: XDP and tc egress on each underlay interface, and a cgroup for the UDP sources. All of it
+//! outlives the daemon; a restart takes over what is pinned and swaps the programs in place, so that packets meet the old
+//! program or the new one and never none.
+
+mod abi;
+mod apply;
+mod cgroup;
+mod desired;
+mod egress;
+mod report;
+mod tables;
+
+use std::fs;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use crate::object::LoadError;
+pub use crate::router::{Counter, TestRun, UnloadError, XdpVerdict};
+pub use crate::table::MapError;
+pub use crate::xdp::{AttachError, Attachment, XdpMode};
+pub use apply::{HostApplied, HostApplyError};
+pub use cgroup::CgroupError;
+pub use desired::{HostDesired, SocketScope};
+pub use egress::EgressError;
+pub use report::{PeerStatus, SubnetUsage};
+
+use crate::object::{Loaded, Spec};
+use crate::router::upgrade;
+use crate::{sys, xdp};
+use tables::Tables;
+
+const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/host.bpf.o"));
+const PROGRAM: &str = "slr_host";
+
+/// How to load.
+#[derive(Clone, Debug, Default)]
+pub struct HostOptions {
+    /// Where tables and links are pinned, on a bpffs. `None`: nowhere, everything ends with the process.
+    pub pin_dir: Option<PathBuf>,
+}
+
+/// What was found at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostAdoption {
+    /// Nothing.
+    Fresh,
+    /// Tables of this version, taken over as they are.
+    SameVersion,
+    /// Tables of another version: the UDP clients are copied, the counters start anew.
+    Upgraded {
+        /// The version.
+        from: u32,
+    },
+}
+
+/// The programs cannot be put on an interface.
+#[derive(Debug, Error)]
+pub enum HostAttachError {
+    /// Ingress.
+    #[error(transparent)]
+    Xdp(#[from] AttachError),
+    /// Egress.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+}
+
+/// The loaded programs with their tables.
+pub struct Host {
+    loaded: Loaded,
+    tables: Tables,
+    /// Directory of this version's pins.
+    pins: Option<PathBuf>,
+    /// Directories of other versions' pins, until [`Host::settle`].
+    older: Vec<PathBuf>,
+    attachments: Vec<Attachment>,
+    cgroup: Option<cgroup::Links>,
+    desired: HostDesired,
+}
+
+impl Host {
+    /// Load the programs; take over what is pinned.
+    pub fn load(options: &HostOptions) -> Result<(Self, HostAdoption), LoadError> {
+        let pins = options.pin_dir.as_ref().map(|dir| dir.join(format!("v{}", crate::abi::VERSION)));
+        let known = pins.as_ref().is_some_and(|dir| dir.join("settings").exists());
+        let older = options.pin_dir.as_deref().map(upgrade::other_versions).unwrap_or_default();
+        let loaded =
+            Loaded::load(&Spec { name: "host program", bytes: OBJECT, capacities: &[], pins: pins.as_deref() })?;
+        let tables = Tables::open(&loaded)?;
+        let adoption = match older.first() {
+            _ if known => HostAdoption::SameVersion,
+            Some((from, _)) => HostAdoption::Upgraded { from: *from },
+            None => HostAdoption::Fresh,
+        };
+        let older = older.into_iter().map(|(_, path)| path).collect();
+        let (attachments, desired) = (Vec::new(), HostDesired::default());
+        Ok((Self { loaded, tables, pins, older, attachments, cgroup: None, desired }, adoption))
+    }
+
+    /// Put the programs on an interface, or swap them into what an earlier process left there. Egress comes first: no
+    /// client is accepted whose reply would not be clamped.
+    pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<XdpMode, HostAttachError> {
+        egress::attach(self.loaded.program(egress::PROGRAM).expect("in the object"), interface, self.pins.as_deref())?;
+        let attachment = xdp::attach(self.program(), interface, mode, self.pins.as_deref(), &self.older)?;
+        let mode = attachment.mode;
+        self.attachments.retain(|other| other.interface != interface);
+        self.attachments.push(attachment);
+        Ok(mode)
+    }
+
+    /// Take the programs off an interface; nothing if they are not there.
+    pub fn detach(&mut self, interface: &str) -> io::Result<()> {
+        if let Some(index) = self.attachments.iter().position(|attachment| attachment.interface == interface) {
+            self.attachments.swap_remove(index).detach()?;
+        }
+        egress::detach(interface, self.pins.as_deref())
+    }
+
+    /// Interfaces that pins say the programs are on, whether this process attached them or an earlier one.
+    pub fn pinned_interfaces(&self) -> Vec<String> {
+        self.pins.as_deref().map(interfaces_of).unwrap_or_default()
+    }
+
+    /// Give the sockets in a cgroup (version 2) their virtual UDP sources.
+    pub fn attach_cgroup(&mut self, path: &Path) -> Result<(), CgroupError> {
+        let links = cgroup::attach(&self.loaded, path, self.pins.as_deref(), &self.older)?;
+        self.cgroup = Some(links);
+        Ok(())
+    }
+
+    /// Where the programs are.
+    pub fn attached(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    /// Call once everything is attached: after an upgrade, the UDP clients are copied and the old version's pins go.
+    pub fn settle(&mut self) -> Result<(), LoadError> {
+        for path in std::mem::take(&mut self.older) {
+            for table in ["udp_peers", "udp_connected"] {
+                // Best effort: what is not copied is learned from the client's next datagram.
+                if let Err(error) = upgrade::copy_table(&path, &self.loaded, table, false) {
+                    tracing::warn!(%error, table, from = %path.display(), "UDP clients were not all copied");
+                }
+            }
+            egress::carry_marks(&path, self.pins.as_deref());
+            fs::remove_dir_all(&path).map_err(|source| LoadError::Pin { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Run one packet through the XDP program. Its sockets are those of the caller's network namespace.
+    pub fn test_run(&self, packet: &[u8]) -> Result<TestRun, MapError> {
+        let mut out = Vec::new();
+        let (verdict, nanoseconds) = sys::test_run(self.program(), packet, &mut out).map_err(failed_run)?;
+        let verdict = match verdict {
+            1 => XdpVerdict::Drop,
+            2 => XdpVerdict::Pass,
+            3 => XdpVerdict::Tx,
+            4 => XdpVerdict::Redirect,
+            _ => XdpVerdict::Aborted,
+        };
+        Ok(TestRun { verdict, packet: out, nanoseconds })
+    }
+
+    /// Run one frame through the egress program; returns the frame afterwards.
+    pub fn test_run_egress(&self, frame: &[u8]) -> Result<Vec<u8>, MapError> {
+        let program = self.loaded.program(egress::PROGRAM).expect("in the object");
+        let mut out = Vec::new();
+        sys::test_run(program, frame, &mut out).map_err(failed_run)?;
+        Ok(out)
+    }
+
+    /// The XDP program's descriptor, for benchmarks.
+    pub fn program(&self) -> BorrowedFd<'_> {
+        self.loaded.program(PROGRAM).expect("in the object")
+    }
+
+    /// Take off and remove everything pinned under `pin_dir`, of any version.
+    pub fn unload(pin_dir: &Path) -> Result<(), UnloadError> {
+        let failed = |source| UnloadError { path: pin_dir.to_owned(), source };
+        let versions = match fs::read_dir(pin_dir) {
+            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect::<Vec<_>>(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(failed(e)),
+        };
+        for version in versions {
+            for interface in interfaces_of(&version) {
+                egress::detach(&interface, Some(&version)).map_err(failed)?;
+            }
+        }
+        fs::remove_dir_all(pin_dir).map_err(failed)
+    }
+}
+
+fn failed_run(source: io::Error) -> MapError {
+    MapError { table: "program", action: "test run", source }
+}
+
+/// Interfaces with a pinned link in this directory.
+fn interfaces_of(pins: &Path) -> Vec<String> {
+    let entries = fs::read_dir(pins).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("link-")?.to_owned())).collect()
+}

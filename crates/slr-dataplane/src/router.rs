@@ -3,7 +3,7 @@
 //! The kernel's tables are a cache of a [`Desired`] state plus the memory of the flows. Both outlive the daemon under a
 //! pin directory that names the ABI version: a restart takes them over ([`Adoption`]), [`Router::apply`] reconciles.
 
-mod addr;
+pub(crate) mod addr;
 mod adopt;
 mod apply;
 mod desired;
@@ -14,7 +14,7 @@ mod subnets;
 mod sweep;
 mod tables;
 mod template;
-mod upgrade;
+pub(crate) mod upgrade;
 
 use std::fs;
 use std::io;

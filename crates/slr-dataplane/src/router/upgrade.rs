@@ -45,7 +45,7 @@ pub fn copy_flows(old: &Path, new: &Loaded) -> io::Result<u64> {
     ["flows_v4", "flows_v6", "new_v4", "new_v6"].iter().map(|name| copy_table(old, new, name, false)).sum()
 }
 
-fn copy_table(old: &Path, new: &Loaded, name: &str, replace: bool) -> io::Result<u64> {
+pub fn copy_table(old: &Path, new: &Loaded, name: &str, replace: bool) -> io::Result<u64> {
     let path = old.join(name);
     if !path.exists() {
         return Ok(0); // that version did not have it

@@ -1,0 +1,23 @@
+//! The host's part of `bpf/abi.h`, through the host object's BTF.
+
+/// The generated skeleton; only its types are used.
+#[allow(unsafe_code, missing_docs, dead_code, clippy::all, clippy::pedantic, non_camel_case_types)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/host.skel.rs"));
+}
+
+pub use skeleton::types::{counter, host_config, host_usage, prefix_v4, prefix_v6, slr_host_const};
+
+use crate::abi::Pod;
+
+macro_rules! pod {
+    ($($kind:ty),*) => {
+        $(
+            #[expect(unsafe_code, reason = "see the trait")]
+            // SAFETY: plain integers without padding: abi.h names every byte.
+            unsafe impl Pod for $kind {}
+        )*
+    };
+}
+
+pod!(counter, host_config, host_usage, prefix_v4, prefix_v6);
