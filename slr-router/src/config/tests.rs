@@ -1,0 +1,139 @@
+use super::*;
+
+const GOOD: &str = r#"
+hosts = "hosts.toml"
+
+[node]
+name = "slr-1"
+tier = "as"
+
+[tunnel]
+addresses = ["10.1.0.1", "fd00:1::1"]
+sources = ["10.1.255.0/24", "fd00:1:ff::/64"]
+
+[[upstream]]
+name = "net-1"
+prefixes = ["10.9.255.0/24"]
+
+[dataplane]
+interfaces = ["wan0"]
+xdp = "generic"
+tcp_idle_s = 600
+
+[[subnet]]
+name = "web"
+prefix = "192.0.2.0/24"
+account = 42
+services = ["tcp/80", "udp/7"]
+orphan = "drop"
+echo = "forward"
+key_mask = ["client-address"]
+"#;
+
+#[test]
+fn a_good_file_becomes_settings() {
+    let settings = Settings::parse("c.toml", GOOD).unwrap();
+    assert_eq!((settings.name.as_str(), settings.tier), ("slr-1", Tier::As));
+    assert_eq!(settings.hosts_file.as_deref(), Some(Path::new("hosts.toml")));
+    assert_eq!(settings.admin_socket, Path::new(DEFAULT_SOCKET));
+    assert_eq!(settings.dataplane.pin_path, Path::new(DEFAULT_PIN_PATH));
+    assert_eq!((settings.dataplane.xdp, settings.dataplane.sweep.tcp_idle_s), (Xdp::Generic, 600));
+    assert_eq!(settings.dataplane.flows_per_family, 1 << 20);
+    assert_eq!(settings.dataplane.limits, router::Config::default());
+    let subnet = &settings.subnets[0];
+    assert_eq!((subnet.account, subnet.orphan, subnet.echo), (42, OrphanPolicy::Drop, EchoPolicy::Forward));
+    assert_eq!(subnet.services.as_ref().map(Vec::len), Some(2));
+    settings.require_interfaces().unwrap();
+}
+
+#[test]
+fn little_is_enough() {
+    let settings = Settings::parse("c.toml", "[node]\nname = \"slr-1\"").unwrap();
+    assert_eq!(settings.tier, Tier::Site);
+    assert!(settings.require_interfaces().unwrap_err().to_string().contains("interfaces = [\"eth0\"]"));
+    assert!(settings.load_hosts(None).unwrap_err().to_string().contains("--hosts"));
+}
+
+/// One edit of the good file, the line that the refusal must show, what it must say, and the remedy it must give.
+const REFUSED: &[(&str, &str, &str, &str, &str)] = &[
+    ("tier = \"as\"", "teir = \"as\"", "6 | teir", "unknown field `teir`", "expected"),
+    ("tier = \"as\"", "tier = \"planet\"", "6 | tier", "\"planet\" is not a tier", "network, as, site"),
+    ("name = \"slr-1\"", "name = \"SLR\"", "5 | name", "\"SLR\" is not a node name", "expected a-z"),
+    ("10.1.0.1", "127.0.0.1", "9 | addresses", "127.0.0.1 cannot be a tunnel address", "write a unicast address"),
+    ("10.1.0.1", "192.0.2.9", "9 | addresses", "192.0.2.9 lies in subnet web", "outside every virtual subnet"),
+    ("fd00:1::1", "10.1.0.1", "9 | addresses", "10.1.0.1 is listed twice", "remove one"),
+    ("10.1.255.0/24", "10.1.255.1/24", "10 | sources", "10.1.255.1/24 has bits set", "write 10.1.255.0/24"),
+    ("fd00:1:ff::/64", "10.2.0.0/24", "10 | sources", "both IPv4 source prefixes", "keep one prefix a family"),
+    ("10.9.255.0/24\"", "0.0.0.0/0\"", "14 | prefixes", "would accept tunnels from everyone", "write the prefix"),
+    ("[\"10.9.255.0/24\"]", "[]", "14 | prefixes", "upstream net-1 has no prefix", "list the prefixes"),
+    ("\"10.9.255.0/24\"", "\"10.9.0.0/24\", \"10.9.0.0/24\"", "14 | prefixes", "and again for net-1", "remove one"),
+    ("wan0", "a-name-that-is-too-long", "17 | interfaces", "cannot be an interface", "1 to 15 characters"),
+    ("[\"wan0\"]", "[\"a\", \"a\"]", "17 | interfaces", "interface a is listed twice", "remove one"),
+    ("generic", "offload", "18 | xdp", "unknown variant `offload`", "`auto`, `native`, `generic`"),
+    (
+        "tcp_idle_s = 600",
+        "tcp_idle_s = 1",
+        "19 | tcp_idle_s",
+        "tcp_idle_s is 1",
+        "60 to 604800, or nothing for the default of 14400",
+    ),
+    (
+        "tcp_idle_s = 600",
+        "flows_per_family = 99999999999",
+        "19 | flows",
+        "flows_per_family is 99999999999",
+        "1024 to 16777216",
+    ),
+    ("tcp_idle_s = 600", "seed = -1", "19 | seed", "-1", "expected u64"),
+    (
+        "192.0.2.0/24",
+        "192.0.2.1/24",
+        "23 | prefix",
+        "192.0.2.1/24 has bits set behind its prefix",
+        "write 192.0.2.0/24",
+    ),
+    ("udp/7", "sctp/7", "25 | services", "\"sctp/7\" is not a service", "such as tcp/80"),
+    ("udp/7", "tcp/80", "25 | services", "subnet web lists tcp/80 twice", "remove one"),
+    ("[\"tcp/80\", \"udp/7\"]", "[]", "25 | services", "subnet web serves nothing", "leave the line out"),
+    ("orphan = \"drop\"", "orphan = \"chain\"", "26 | orphan", "\"chain\" is not an orphan policy", "ring, drop"),
+    ("client-address", "client", "28 | key_mask", "\"client\" is not a key field", "client-address, client-port"),
+    ("\"web\"", "\"w b\"", "22 | name", "\"w b\" cannot name a subnet", "without blanks"),
+];
+
+#[test]
+fn what_is_wrong_is_shown_with_its_line_and_a_remedy() {
+    Settings::parse("c.toml", GOOD).unwrap();
+    for (good, bad, line, message, remedy) in REFUSED {
+        let text = GOOD.replacen(good, bad, 1);
+        assert_ne!(text, GOOD, "{good:?} is not in the sample");
+        let shown = Settings::parse("c.toml", &text).expect_err(bad).to_string();
+        for expected in [line, message, remedy] {
+            assert!(shown.contains(expected), "{bad}: expected {expected:?} in\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn subnets_that_stand_in_each_others_way_are_refused_together() {
+    let text = format!("{GOOD}\n[[subnet]]\nname = \"web\"\nprefix = \"192.0.2.0/24\"\n");
+    let shown = Settings::parse("c.toml", &text).unwrap_err().to_string();
+    assert!(
+        shown.contains("two subnets are called web") && shown.contains("have the same prefix 192.0.2.0/24"),
+        "{shown}"
+    );
+    let nested = format!("{GOOD}\n[[subnet]]\nname = \"one\"\nprefix = \"192.0.2.9/32\"\n");
+    Settings::parse("c.toml", &nested).unwrap();
+}
+
+#[test]
+fn a_refusal_reads_like_this() {
+    let text = GOOD.replace("tcp_idle_s = 600", "tcp_idle_s = 1");
+    let shown = Settings::parse("/etc/slr-router/slr-router.toml", &text).unwrap_err().to_string();
+    let golden = "\
+error: tcp_idle_s is 1
+  --> /etc/slr-router/slr-router.toml:19:14
+   |
+19 | tcp_idle_s = 1
+   |              ^ write 60 to 604800, or nothing for the default of 14400";
+    assert_eq!(shown, golden);
+}
