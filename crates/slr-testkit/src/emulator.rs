@@ -11,7 +11,7 @@ pub mod control;
 mod packet_socket;
 pub mod pipe;
 mod run;
-pub mod xdp_pass;
+pub mod xdp_verdict;
 
 pub use run::run;
 

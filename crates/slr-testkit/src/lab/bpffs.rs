@@ -57,7 +57,9 @@ pub(super) fn unmount_if_ours() -> Result<()> {
     if !Path::new(MARKER).exists() {
         return Ok(());
     }
-    if is_mounted()? && names_in(Path::new(BPFFS))?.is_empty() {
+    // The kernel puts its own iterators, maps.debug and progs.debug, into every fresh mount.
+    let in_use = || names_in(Path::new(BPFFS)).map(|names| names.iter().any(|name| !name.ends_with(".debug")));
+    if is_mounted()? && !in_use()? {
         umount(BPFFS).with_context(|| format!("unmount {BPFFS}"))?;
     }
     fs::remove_file(MARKER).with_context(|| format!("remove {MARKER}"))

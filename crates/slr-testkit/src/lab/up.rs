@@ -3,7 +3,7 @@
 use super::plan::EMULATOR_NODE;
 use super::state::{Owner, RunDir, all_netns, lock, netns_path};
 use super::{Lab, bpffs, cgroup, down, linkemu, offload, plan, service};
-use crate::emulator::xdp_pass;
+use crate::emulator::xdp_verdict::{Verdict, load_and_pin};
 use crate::netns::{NetNs, run_ip_batch};
 use crate::topology::Topology;
 use anyhow::{Context, Result, bail};
@@ -113,7 +113,7 @@ fn prepare_system(topology: &Topology, run: &str) -> Result<PathBuf> {
         cgroup::create(run, node)?;
     }
     let pass_pin = bpffs::pin_dir(run, EMULATOR_NODE).join("xdp_pass");
-    xdp_pass::load_and_pin(&pass_pin)?;
+    load_and_pin(&pass_pin, Verdict::Pass)?;
     run_ip_batch(Command::new("ip"), &plan::namespaces(topology, run)).context("make the network namespaces")?;
     Ok(pass_pin)
 }
