@@ -2,7 +2,7 @@
 //! and may be repeated.
 
 use super::state::{RunDir, STATE_ROOT, list_runs, lock, netns_name, nodes_with_netns};
-use super::{bpffs, cgroup};
+use super::{bpffs, cgroup, process};
 use crate::netns::run_ip_batch;
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{Signal, kill};
@@ -67,11 +67,13 @@ pub fn down_orphans() -> Result<Vec<String>> {
 fn end_processes(run: &str) -> Result<()> {
     let dir = cgroup::run_dir(run)?;
     for pid in cgroup::processes(&dir) {
-        // It may have ended meanwhile; its number cannot be another's yet, for its parent has hardly collected it.
+        // It was in the lab's cgroup an instant ago; numbers are given out in a circle, so it cannot be another's yet.
         let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM);
     }
     let _ = cgroup::is_empty_within(&dir, POLITE_END);
-    cgroup::kill_and_remove(&dir)
+    cgroup::kill_and_remove(&dir)?;
+    process::reap(run);
+    Ok(())
 }
 
 fn remove_namespaces(run: &str) -> Result<()> {

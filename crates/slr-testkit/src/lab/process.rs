@@ -9,18 +9,22 @@ use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How much of a log an error message shows.
 const LOG_TAIL_BYTES: usize = 2_000;
+
+/// What this program has spawned, by run, so that taking a lab down collects its dead: a test program that brings many labs
+/// up would else gather a zombie for every process that its labs had.
+static CHILDREN: Mutex<Vec<(String, Arc<Mutex<Child>>)>> = Mutex::new(Vec::new());
 
 /// A spawned process. Dropping the handle leaves it running; the lab ends it when it goes down.
 #[derive(Debug)]
 pub struct Process {
     record: ProcessRecord,
     log: PathBuf,
-    child: Mutex<Child>,
+    child: Arc<Mutex<Child>>,
 }
 
 /// Starts `command` (already told where to run) detached from the terminal, with its output in its log.
@@ -39,7 +43,22 @@ pub(super) fn spawn(dir: &RunDir, node: &str, name: &str, mut command: Command) 
     let (node, name) = (node.to_owned(), name.to_owned());
     let record = ProcessRecord { node, name, pid, start_ticks, command: words.join(" ") };
     dir.write_process(&record)?;
-    Ok(Process { record, log: path, child: Mutex::new(child) })
+    let child = Arc::new(Mutex::new(child));
+    locked(&CHILDREN).push((dir.run().to_owned(), Arc::clone(&child)));
+    Ok(Process { record, log: path, child })
+}
+
+/// Collects the dead of a lab that was taken down.
+pub(super) fn reap(run: &str) {
+    locked(&CHILDREN).retain(|(of, child)| {
+        let is_dead = of == run && !matches!(locked(child).try_wait(), Ok(None));
+        !is_dead
+    });
+}
+
+/// A panic elsewhere leaves these values whole: they are changed by single assignments.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Process {
@@ -58,14 +77,13 @@ impl Process {
     /// How it ended, if it has.
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        child.try_wait().ok().flatten()
+        locked(&self.child).try_wait().ok().flatten()
     }
 
     /// Sends a signal; fine if it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         // Under the lock and not waited for yet, the number is still this process's.
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = locked(&self.child);
         if child.try_wait().ok().flatten().is_some() {
             return Ok(());
         }
