@@ -1,0 +1,176 @@
+//! The demo: a site from nothing to real HTTP, and what happens to it when things change or fail.
+
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use nix::sys::signal::Signal;
+use xtask::site::{CLIENT_RANGES, HOSTS, Site, SiteOptions, VIRTUAL};
+use xtask::traffic::{self, Report};
+
+mod scene;
+mod tables;
+
+use scene::Scenes;
+
+/// What to show.
+#[derive(Args)]
+pub struct Options {
+    /// Requests of each address family in the first scene
+    #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
+    requests: u32,
+}
+
+/// How long the router's daemon stays away after it was killed.
+const AWAY: Duration = Duration::from_secs(2);
+
+/// Run all scenes; true if everything went as it should.
+pub fn run(options: &Options) -> Result<bool> {
+    stop_on_signals()?;
+    let mut scenes = Scenes::new();
+    let weights = [100, 100, 50];
+    let mut site = scenes
+        .step("bringing up a site: 2 clients, 2 routers, 1 SLR, 3 hosts with nginx and socat", || {
+            Site::up("demo", SiteOptions::default().weights(weights))
+        })?;
+    watch_return_path(&site)?;
+    println!("{}", tables::hosts(&site)?);
+
+    let (v4, v6) = (options.requests, options.requests);
+    let report = scenes.step(
+        &format!("{} HTTP requests, one connection each, half IPv4, half IPv6; UDP echoes beside", v4 + v6),
+        || real_traffic(&site, v4 + v6),
+    )?;
+    println!("{}", tables::kinds(&report));
+    scenes.check(
+        "no flow failed, none changed server",
+        report.total("failed") == 0 && report.total("changed_server") == 0,
+    );
+    println!("{}", tables::shares(&site, &report)?);
+    let returned = return_path_packets(&site)?;
+    println!("{}", tables::ways(&site, returned)?);
+    scenes.check("replies went straight to the clients: the SLR saw none", returned == 0);
+
+    let report = scenes
+        .step("a link of 1,400 bytes between the site and every host: 10 MB up, 10 MB down", || narrow_link(&site))?;
+    println!("{}", tables::kinds(&report));
+    scenes.check("every transfer completed", report.total("failed") == 0);
+
+    let report = scenes.step(
+        &format!("slr-router killed with SIGKILL under load, {} s away, started again", AWAY.as_secs()),
+        || killed_router(&mut site),
+    )?;
+    println!("{}", tables::kinds(&report));
+    scenes.check("no flow noticed", report.total("failed") == 0 && report.total("changed_server") == 0);
+
+    let (report, answer) = scenes
+        .step("weights changed to 100 : 10 : 100 under load, by `slr-router reload`", || new_weights(&mut site))?;
+    println!("{}\n{}", answer.trim_end(), tables::hosts(&site)?);
+    scenes.check(
+        "established flows stayed where they were",
+        report.total("failed") == 0 && report.total("changed_server") == 0,
+    );
+
+    println!("{}", tables::reasons(&site)?);
+    let drops = site.drops("slr1")?;
+    scenes.check("the SLR dropped nothing", drops.is_empty());
+    scenes.step("cleaning up", || {
+        drop(site);
+        Ok(())
+    })?;
+    Ok(scenes.finish())
+}
+
+/// The lab goes with its owner: its link emulator sees this process end, however it ends, and takes everything down.
+fn stop_on_signals() -> Result<()> {
+    let mut signals = nix::sys::signal::SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().context("block signals")?;
+    thread::spawn(move || {
+        let signal = signals.wait();
+        eprintln!("\n{}: taking the lab down", signal.map_or("signal", Signal::as_str));
+        let run = slr_testkit::lab::list_runs().unwrap_or_default();
+        let mine = format!("demo-{}-", std::process::id());
+        for run in run.iter().filter(|run| run.starts_with(&mine)) {
+            if let Err(error) = slr_testkit::lab::down(run) {
+                eprintln!("{error:#}");
+            }
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+/// Count, at the SLR, every packet that comes from a virtual address: there should be none.
+fn watch_return_path(site: &Site) -> Result<()> {
+    let rules = "table inet way_back {
+        counter replies {}
+        chain prerouting { type filter hook prerouting priority -300;
+            ip saddr { 192.0.2.0/24, 198.51.100.0/24 } counter name replies
+            ip6 saddr { 2001:db8:100::/48, 2001:db8:200::/48 } counter name replies
+        }
+    }";
+    site.lab().sh("slr1", &format!("echo '{rules}' | nft --file -")).map(drop)
+}
+
+fn return_path_packets(site: &Site) -> Result<u64> {
+    let text = site.lab().sh("slr1", "nft list counter inet way_back replies")?;
+    let mut words = text.split_whitespace().skip_while(|word| *word != "packets");
+    words.nth(1).and_then(|number| number.parse().ok()).context("nft's counter")
+}
+
+fn targets() -> String {
+    VIRTUAL.map(|address| format!("--target {address}")).join(" ")
+}
+
+/// Both clients at once would share one core with everything else: one client, many addresses.
+fn real_traffic(site: &Site, requests: u32) -> Result<Report> {
+    let (client, ranges) = CLIENT_RANGES[0];
+    let ranges = ranges.map(|range| format!("--source-range {range}")).join(" ");
+    let words = format!(
+        "{} {ranges} --source-freebind --flow http=100 --requests {requests} --flow udp=10 --udp-port 7 --messages 50 --interval 20ms",
+        targets()
+    );
+    traffic::run(site.lab(), client, &words)
+}
+
+fn narrow_link(site: &Site) -> Result<Report> {
+    for host in HOSTS {
+        site.lab().set_mtu("site", host, 1400)?;
+    }
+    let words = format!(
+        "{} --flow upload=4 --upload-path /upload/demo --upload-bytes 10M --flow download=4 --download-path /bytes/10M",
+        targets()
+    );
+    let report = traffic::run(site.lab(), "c2", &words)?;
+    for host in HOSTS {
+        site.lab().set_mtu("site", host, 1500)?;
+    }
+    Ok(report)
+}
+
+fn killed_router(site: &mut Site) -> Result<Report> {
+    let words = format!("{} --flow keepalive=50 --think 20ms --flow http=10 --duration 5s", targets());
+    let running = traffic::start(site.lab(), "c1", &words)?;
+    thread::sleep(Duration::from_millis(500)); // let the flows get going; what follows is the scene's script
+    site.router()?.kill()?;
+    let killed = Instant::now();
+    thread::sleep(AWAY.saturating_sub(killed.elapsed()));
+    site.start_router()?;
+    running.finish()
+}
+
+fn new_weights(site: &mut Site) -> Result<(Report, String)> {
+    let words = format!("{} --flow keepalive=50 --think 20ms --duration 3s", targets());
+    let running = traffic::start(site.lab(), "c1", &words)?;
+    thread::sleep(Duration::from_millis(500)); // as above
+    *site.options_mut() = SiteOptions::default().weights([100, 10, 100]);
+    site.write_config("slr1")?;
+    let (answer, accepted) = site.reload()?;
+    if !accepted {
+        return Err(io::Error::other(answer)).context("slr-router refused the new weights");
+    }
+    Ok((running.finish()?, answer))
+}
