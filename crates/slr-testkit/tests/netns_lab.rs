@@ -68,9 +68,8 @@ fn down_ends_what_ignores_sigterm_and_what_daemonised_and_removes_nested_cgroups
     lab.sh("a", "trap '' TERM; setsid sleep 1000 >/dev/null 2>&1 & true").unwrap();
     std::fs::create_dir_all(lab.cgroup_dir("a").unwrap().join("nested/deeper")).unwrap();
     std::fs::create_dir(lab.pin_dir("a").join("maps")).unwrap();
-    eventually(SOON, "the daemon to run", || {
-        residue(&run).iter().filter(|what| what.starts_with("process")).count() == 1
-    });
+    let processes = || residue(&run).iter().filter(|what| what.starts_with("process")).count();
+    eventually(SOON, "the daemon to run beside the emulator", || processes() == 2);
     drop(lab);
     assert_eq!(residue(&run), [""; 0]);
     down(&run).expect("once more changes nothing");

@@ -73,6 +73,10 @@ pub fn residue(run: &str) -> Vec<String> {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         // nginx writes its title over its environment; what leaves its cgroup keeps the environment.
         let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('Z')) {
+            continue; // ended; only its parent has not asked yet
+        }
         let in_cgroup = cgroup.contains(&format!("/slr-lab/{run}/"));
         if in_cgroup || String::from_utf8_lossy(&environment).contains(&marker) {
             found.push(format!("process {pid}"));
