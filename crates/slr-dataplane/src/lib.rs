@@ -4,6 +4,7 @@
 //! object's BTF. [`router`] and [`host`] load, pin, attach and fill the two programs.
 
 pub mod abi;
+pub mod bench;
 pub mod hash;
 pub mod host;
 pub mod object;

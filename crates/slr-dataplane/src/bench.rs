@@ -1,0 +1,142 @@
+//! Programs that benchmarks compare with, and the calls that time and load programs. `tools/bench` uses this; nothing that
+//! carries traffic does.
+//!
+//! [`Yardsticks`] holds the null program (the zero that is subtracted) and the floor (one exact-match lookup and the same
+//! outer header: what ratios divide by). [`single_shots`] times any program one packet at a time; repeating inside the
+//! kernel would feed each run the packet that the last one changed.
+
+#![expect(unsafe_code, reason = "BPF_PROG_TEST_RUN takes pointers, and table types promise to be plain bytes")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::abi::{Pod, flow_key_v4, flow_key_v6};
+use crate::object::{LoadError, Loaded, Spec};
+use crate::table::{MapError, Table};
+
+/// The generated skeleton; only its types are used.
+#[allow(unsafe_code, missing_docs, dead_code, clippy::all, clippy::pedantic, non_camel_case_types)]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/floor.skel.rs"));
+}
+
+pub use skeleton::types::{floor_value, floor_value_v6};
+
+// SAFETY: integers only, all of 32 bits: nothing is padded.
+unsafe impl Pod for floor_value {}
+// SAFETY: integers only, all of 32 bits: nothing is padded.
+unsafe impl Pod for floor_value_v6 {}
+
+const PASS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pass.bpf.o"));
+const FLOOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
+
+/// The programs of `bpf/pass.bpf.c` and `bpf/floor.bpf.c`, loaded.
+pub struct Yardsticks {
+    pass: Loaded,
+    floor: Loaded,
+    flows_v4: Table<flow_key_v4, floor_value>,
+    flows_v6: Table<flow_key_v6, floor_value_v6>,
+}
+
+impl Yardsticks {
+    /// Load them, the floor with room for so many flows of each family.
+    pub fn load(flows_per_family: u32) -> Result<Self, LoadError> {
+        let pass = Loaded::load(&Spec { name: "null program", bytes: PASS, capacities: &[], pins: None })?;
+        let floor = Loaded::load(&Spec {
+            name: "floor program",
+            bytes: FLOOR,
+            capacities: &[("floor_flows", flows_per_family), ("floor_flows_v6", flows_per_family)],
+            pins: None,
+        })?;
+        let flows_v4 = Table::open(&floor, "floor_flows")?;
+        let flows_v6 = Table::open(&floor, "floor_flows_v6")?;
+        Ok(Self { pass, floor, flows_v4, flows_v6 })
+    }
+
+    /// The null program: XDP_PASS and nothing else.
+    pub fn null(&self) -> BorrowedFd<'_> {
+        self.pass.program("slr_pass").expect("the object has one program")
+    }
+
+    /// IPv4 in IPv4.
+    pub fn floor_v4(&self) -> BorrowedFd<'_> {
+        self.floor.program("slr_floor").expect("the object has this program")
+    }
+
+    /// IPv6 in IPv6.
+    pub fn floor_v6(&self) -> BorrowedFd<'_> {
+        self.floor.program("slr_floor_v6").expect("the object has this program")
+    }
+
+    /// Teach the floor an IPv4 flow: the outer addresses, as they go on the wire.
+    pub fn add_v4(&self, key: &flow_key_v4, src: [u8; 4], dst: [u8; 4]) -> Result<(), MapError> {
+        let constant = [[0x45, 0], [0x40, 0], [64, libc::IPPROTO_IPIP as u8]];
+        let words = constant.into_iter().chain([[src[0], src[1]], [src[2], src[3]], [dst[0], dst[1]], [dst[2], dst[3]]]);
+        let value = floor_value {
+            src: u32::from_ne_bytes(src),
+            dst: u32::from_ne_bytes(dst),
+            csum: words.map(|word| u32::from(u16::from_ne_bytes(word))).sum(),
+            pad: 0,
+        };
+        self.flows_v4.put(key, &value)
+    }
+
+    /// Teach the floor an IPv6 flow: the outer header's first word and addresses, as they go on the wire.
+    pub fn add_v6(&self, key: &flow_key_v6, first: [u8; 4], src: [u8; 16], dst: [u8; 16]) -> Result<(), MapError> {
+        let words = |bytes: [u8; 16]| {
+            std::array::from_fn(|i| u32::from_ne_bytes(bytes[i * 4..][..4].try_into().expect("four bytes")))
+        };
+        let value = floor_value_v6 { src: words(src), dst: words(dst), first: u32::from_ne_bytes(first) };
+        self.flows_v6.put(key, &value)
+    }
+}
+
+/// What one shot returned that it should not have.
+#[derive(Debug, thiserror::Error)]
+pub enum ShotError {
+    /// The kernel refused to run the program.
+    #[error("BPF_PROG_TEST_RUN: {0}")]
+    Kernel(#[from] io::Error),
+    /// Another verdict: another path than the one to be timed.
+    #[error("shot {shot} ended with XDP verdict {verdict} instead of {expected}")]
+    Verdict {
+        /// Which.
+        shot: usize,
+        /// What the program returned.
+        verdict: u32,
+        /// What it should have.
+        expected: u32,
+    },
+}
+
+/// Run `program` over `packet` once per element of `durations_ns`, which gets the nanoseconds that the kernel measured;
+/// `next` may change the packet before each shot. The figures carry the cost of the kernel's clock: subtract those of the
+/// null program. Nothing is copied out, so the call's own footprint in the caches stays small.
+pub fn single_shots(
+    program: BorrowedFd<'_>,
+    packet: &mut [u8],
+    expected: u32,
+    durations_ns: &mut [u32],
+    mut next: impl FnMut(&mut [u8]),
+) -> Result<(), ShotError> {
+    let size = u32::try_from(packet.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    for (shot, duration_ns) in durations_ns.iter_mut().enumerate() {
+        next(packet);
+        // SAFETY: an all-zero options struct is valid; `sz` says how much of it there is.
+        let mut options: libbpf_sys::bpf_test_run_opts = unsafe { std::mem::zeroed() };
+        options.sz = size_of_val(&options) as u64;
+        options.data_in = packet.as_ptr().cast();
+        options.data_size_in = size;
+        options.repeat = 1;
+        // SAFETY: the packet is as long as the options say and outlives the call; there is no output buffer.
+        let ret = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &mut options) };
+        if ret < 0 {
+            return Err(io::Error::from_raw_os_error(-ret).into());
+        }
+        if options.retval != expected {
+            return Err(ShotError::Verdict { shot, verdict: options.retval, expected });
+        }
+        *duration_ns = options.duration;
+    }
+    Ok(())
+}
