@@ -1,2 +1,36 @@
-//! placeholder
-fn main() {}
+//! `bench`: what the data plane costs, measured beside a floor in the same run and held against the targets.
+
+mod dataplane;
+mod machine;
+mod results;
+mod statistics;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use slr_daemon::output;
+
+/// Measures the data plane: nanoseconds per packet, packets per second, ring builds. Needs root and BPF.
+#[derive(Parser)]
+#[command(version, about)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Nanoseconds per packet over a null program, by kind of packet, beside the floor program
+    Dataplane(dataplane::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Dataplane(args) => dataplane::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::failure("bench", &error),
+    }
+}

@@ -1,0 +1,62 @@
+//! `bench dataplane`: nanoseconds per packet over a null program timed the same way.
+//!
+//! Every shot is one `BPF_PROG_TEST_RUN` with repeat 1, on one pinned CPU; the kernel times the program, and the null
+//! program's figure of the same batch is subtracted. Null, floors and candidates take turns batch by batch, so that drift
+//! of the machine hits all alike, and ratios are formed within a batch.
+
+mod case;
+mod measure;
+mod packets;
+mod report;
+mod scene;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use slr_daemon::output;
+
+use crate::machine::{self, Watch};
+use crate::results;
+pub use report::Report;
+
+/// Options of `bench dataplane`.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// Print JSON, with every batch, instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Batches per kind of packet; the median and spread are taken over them
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batches: u32,
+    /// Single shots per batch
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    pub shots: u32,
+    /// Established flows that the cold cases visit in random order
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub cold_flows: u32,
+    /// Hosts of each address family
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub hosts: u16,
+    /// Also write dataplane.json and dataplane.md into this folder; without a name, into tools/bench/results/DATE-HOST
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = results::DEFAULT)]
+    pub out: Option<PathBuf>,
+}
+
+/// Measure and report.
+pub fn run(args: &Args) -> Result<()> {
+    let machine = machine::settle()?;
+    eprintln!("setting the scene: {} flows of each family", args.cold_flows);
+    let mut scene = scene::Scene::new(args)?;
+    let cases = case::all(&mut scene, args)?;
+    let watch = Watch::start();
+    let measured = measure::interleaved(&scene, cases, args)?;
+    let report = Report::new(machine, watch.finish(), args, measured);
+    if let Some(warning) = report.noise.warning() {
+        eprintln!("{warning}");
+    }
+    if let Some(folder) = &args.out {
+        results::write(&results::folder(folder)?, "dataplane", &report, &report.markdown())?;
+    }
+    output::print(if args.json { serde_json::to_string(&report)? } else { report.table() });
+    Ok(())
+}

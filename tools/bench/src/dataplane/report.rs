@@ -1,0 +1,196 @@
+//! What was measured, as JSON, as a table, as Markdown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use slr_daemon::table::Table;
+
+use super::Args;
+use super::case::{Case, NULL};
+use super::measure::Batch;
+use crate::machine::{Machine, Noise};
+use crate::statistics::Summary;
+use crate::target::{Measure, Verdict};
+
+/// All of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What it ran on.
+    pub machine: Machine,
+    /// What else ran.
+    pub noise: Noise,
+    /// Single shots per batch.
+    pub shots: u32,
+    /// Batches per case.
+    pub batches: u32,
+    /// Flows of the cold cases.
+    pub cold_flows: u32,
+    /// Hosts of each tunnel family.
+    pub hosts: u16,
+    /// Every case, yardsticks first.
+    pub cases: Vec<Row>,
+}
+
+/// One case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub what: String,
+    /// What the router counted it as; none for yardsticks.
+    pub reason: Option<String>,
+    /// Nanoseconds as the kernel timed them, clock included: what is left of `batches` after the median.
+    pub raw_ns: Summary,
+    /// Nanoseconds over the null program of the same round.
+    pub over_null_ns: Summary,
+    /// The same by means instead of midmeans: costs that few packets pay for many show here.
+    pub mean_over_null_ns: Summary,
+    /// The case that `ratio` divides by.
+    pub floor: Option<String>,
+    /// Over null, divided by the floor's over null of the same round.
+    pub ratio: Option<Summary>,
+    /// Targets and whether they are met.
+    pub targets: Vec<Verdict>,
+    /// Every batch.
+    pub batches: Vec<Batch>,
+}
+
+impl Report {
+    /// Sum up.
+    pub fn new(machine: Machine, noise: Noise, args: &Args, measured: Vec<(Case, Vec<Batch>)>) -> Self {
+        let by_name: BTreeMap<&str, &[Batch]> =
+            measured.iter().map(|(case, all)| (case.name, all.as_slice())).collect();
+        let null = by_name[NULL];
+        let cases = measured.iter().map(|(case, batches)| row(case, batches, null, &by_name)).collect();
+        Self {
+            machine,
+            noise,
+            shots: args.shots,
+            batches: args.batches,
+            cold_flows: args.cold_flows,
+            hosts: args.hosts,
+            cases,
+        }
+    }
+
+    /// For the terminal.
+    pub fn table(&self) -> String {
+        let header = ["case", "ns over null", "p10", "p90", "mean", "of floor", "p10", "p90", "target", "verdict"]
+            .map(str::to_owned);
+        let mut table = Table::new(header);
+        for row in &self.cases {
+            let ns = row.over_null_ns;
+            let ratio =
+                |of: fn(&Summary) -> f64| row.ratio.as_ref().map_or("-".to_owned(), |r| format!("{:.3}", of(r)));
+            let mut targets = row.targets.iter();
+            let (limit, outcome) = cells(targets.next());
+            table.row([
+                row.name.clone(),
+                format!("{:.1}", ns.median),
+                format!("{:.1}", ns.p10),
+                format!("{:.1}", ns.p90),
+                format!("{:.1}", row.mean_over_null_ns.median),
+                ratio(|r| r.median),
+                ratio(|r| r.p10),
+                ratio(|r| r.p90),
+                limit,
+                outcome,
+            ]);
+            for verdict in targets {
+                let (limit, outcome) = cells(Some(verdict));
+                table.row([[""; 8].map(str::to_owned).to_vec(), vec![limit, outcome]].concat());
+            }
+        }
+        format!("{table}\n{} batches of {} single shots; {}", self.batches, self.shots, self.setting())
+    }
+
+    fn setting(&self) -> String {
+        format!(
+            "cold over {} flows, {} hosts per tunnel family; {}, Linux {}, CPU {} of {}",
+            self.cold_flows,
+            self.hosts,
+            self.machine.cpu,
+            self.machine.kernel,
+            self.machine.pinned_to,
+            self.machine.cpus
+        )
+    }
+
+    /// For the results folder.
+    pub fn markdown(&self) -> String {
+        let m = &self.machine;
+        let n = &self.noise;
+        format!(
+            "# Nanoseconds per packet, {date}, {host}\n\n\
+             `bench dataplane --batches {batches} --shots {shots} --cold-flows {cold} --hosts {hosts}`: single shots \
+             (`BPF_PROG_TEST_RUN`, repeat 1). A batch's figure is the mean of the middle half of its shots; the null program's \
+             figure of the same round is subtracted, ratios are formed within a round; shown are median, 10th and 90th \
+             percentile over the batches. \"Mean\" is the same with each batch's mean. Verdicts compare unrounded medians.\n\n\
+             ```text\n{table}\n```\n\n\
+             | Set-up | |\n|---|---|\n\
+             | CPU | {cpu}{vm} |\n| CPUs | {cpus}, pinned to {pinned} |\n| Kernel | Linux {kernel} |\n\
+             | Governor | {governor} |\n| Clock | {clock} |\n| Mitigations | {mitigations} |\n\
+             | Load average | {load0:.2} to {load1:.2} |\n| Used by others | {others:.1} % of all CPUs |\n\
+             | Stolen by the hypervisor | {stolen:.1} % |\n| Preemptions | {preemptions} |\n| Also running | {running} |\n\
+             {warning}",
+            date = m.date,
+            host = m.host,
+            batches = self.batches,
+            shots = self.shots,
+            cold = self.cold_flows,
+            hosts = self.hosts,
+            table = self.table(),
+            cpu = m.cpu,
+            vm = if m.virtual_machine { " (virtual machine)" } else { "" },
+            cpus = m.cpus,
+            pinned = m.pinned_to,
+            kernel = m.kernel,
+            governor = m.governor,
+            clock = m.clock,
+            mitigations = m.mitigations.join("; "),
+            load0 = n.load_at_start,
+            load1 = n.load_at_end,
+            others = n.others_share * 100.0,
+            stolen = n.stolen_share * 100.0,
+            preemptions = n.preemptions,
+            running = if n.running.is_empty() { "-".to_owned() } else { n.running.join(", ") },
+            warning = n.warning().map_or(String::new(), |warning| format!("\n{warning}\n")),
+        )
+    }
+}
+
+fn cells(verdict: Option<&Verdict>) -> (String, String) {
+    verdict.map_or(("-".to_owned(), "-".to_owned()), |v| (v.limit_text(), v.outcome().to_owned()))
+}
+
+/// Figures of a case less those of the null program, round by round.
+fn over(batches: &[Batch], null: &[Batch], of: fn(&Batch) -> f64) -> Vec<f64> {
+    batches.iter().zip(null).map(|(batch, null)| of(batch) - of(null)).collect()
+}
+
+fn row(case: &Case, batches: &[Batch], null: &[Batch], by_name: &BTreeMap<&str, &[Batch]>) -> Row {
+    let midmeans = over(batches, null, |batch| batch.midmean_ns);
+    let over_null_ns = Summary::of(&midmeans);
+    let ratio = case.floor.map(|floor| {
+        let floor = over(by_name[floor], null, |batch| batch.midmean_ns);
+        Summary::of(&midmeans.iter().zip(floor).map(|(own, floor)| own / floor).collect::<Vec<f64>>())
+    });
+    let measured = |measure| match measure {
+        Measure::RatioToFloor => ratio.map_or(f64::NAN, |ratio| ratio.median),
+        Measure::OverNullNs => over_null_ns.median,
+        Measure::BuildMs => f64::NAN,
+    };
+    Row {
+        name: case.name.to_owned(),
+        what: case.what.to_owned(),
+        reason: case.reason.map(|reason| reason.name().to_owned()),
+        raw_ns: Summary::of(&batches.iter().map(|batch| batch.midmean_ns).collect::<Vec<f64>>()),
+        over_null_ns,
+        mean_over_null_ns: Summary::of(&over(batches, null, |batch| batch.mean_ns)),
+        floor: case.floor.map(str::to_owned),
+        ratio,
+        targets: case.targets.iter().map(|target| target.judge(measured(target.measure))).collect(),
+        batches: batches.to_vec(),
+    }
+}

@@ -1,0 +1,165 @@
+//! What the programs know before the first shot: hosts, subnets, and flows established by their own packets.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result, ensure};
+use slr_dataplane::abi::{flow_key_v4, flow_key_v6};
+use slr_dataplane::bench::Yardsticks;
+use slr_dataplane::reason::RouterReason;
+use slr_dataplane::router::{Config, Desired, Host, Link, Router, RouterOptions, Subnet, XdpVerdict};
+use slr_model::{HostState, NodeName, Weight};
+
+use super::Args;
+use super::packets::{GATEWAY_MAC, ROUTER_MAC, Service};
+
+/// IPv4 clients of hosts with IPv4 tunnels.
+pub const V4_IN_V4: Service = Service::V4(Ipv4Addr::new(192, 0, 2, 9));
+/// IPv4 clients of hosts with IPv6 tunnels.
+pub const V4_IN_V6: Service = Service::V4(Ipv4Addr::new(198, 51, 100, 9));
+/// IPv6 clients of hosts with IPv6 tunnels.
+pub const V6_IN_V6: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 6, 0, 0, 0, 0, 9));
+/// IPv6 clients of hosts with IPv4 tunnels.
+pub const V6_IN_V4: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 4, 0, 0, 0, 0, 9));
+/// In no virtual subnet.
+pub const ELSEWHERE: Service = Service::V4(Ipv4Addr::new(203, 0, 113, 9));
+
+/// The programs' flow tables: twice the cold flows fit, as in production, where they are not full.
+const FLOWS_PER_FAMILY: u32 = 1 << 20;
+
+/// The programs, loaded and filled.
+pub struct Scene {
+    /// The candidate.
+    pub router: Router,
+    /// What it is measured against.
+    pub yardsticks: Yardsticks,
+}
+
+impl Scene {
+    /// Load, configure, establish the flows.
+    pub fn new(args: &Args) -> Result<Self> {
+        let options = RouterOptions { flows_per_family: FLOWS_PER_FAMILY, ..RouterOptions::default() };
+        let (mut router, _) = Router::load(&options)?;
+        router.apply(&desired(args.hosts))?;
+        let mut scene = Self { router, yardsticks: Yardsticks::load(FLOWS_PER_FAMILY)? };
+        for service in [V4_IN_V4, V6_IN_V6] {
+            scene.establish(service, args.cold_flows)?;
+        }
+        for service in [V4_IN_V6, V6_IN_V4] {
+            scene.establish(service, 1)?;
+        }
+        Ok(scene)
+    }
+
+    /// Flows 0 to `count` of a service, each by its SYN and ACK; the floor learns the same outer headers in the same order.
+    fn establish(&mut self, service: Service, count: u32) -> Result<()> {
+        let (mut syn, mut ack) = (service.syn(0), service.ack(0));
+        for flow in 0..count {
+            service.set_flow(&mut syn, flow);
+            service.set_flow(&mut ack, flow);
+            for packet in [&syn, &ack] {
+                let run = self.router.test_run(packet)?;
+                ensure!(
+                    run.verdict == XdpVerdict::Tx,
+                    "flow {flow} of {service:?} is not forwarded but {:?}",
+                    run.verdict
+                );
+                self.teach_floor(service, packet, &run.packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The floor shall write what the router wrote for this packet. It has no program for other tunnels than these two.
+    fn teach_floor(&self, service: Service, packet: &[u8], forwarded: &[u8]) -> Result<()> {
+        fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+            bytes[at..at + N].try_into().expect("packets are longer")
+        }
+        let key_port = |at| u16::from_ne_bytes(word(packet, at));
+        if service == V4_IN_V4 {
+            let key = flow_key_v4 {
+                client: u32::from_ne_bytes(word(packet, 26)),
+                vaddr: u32::from_ne_bytes(word(packet, 30)),
+                client_port: key_port(34),
+                vport: key_port(36),
+                proto: 6,
+            };
+            self.yardsticks.add_v4(&key, word(forwarded, 26), word(forwarded, 30))?;
+        } else if service == V6_IN_V6 {
+            let words = |at| std::array::from_fn(|i| u32::from_ne_bytes(word(packet, at + 4 * i)));
+            let key = flow_key_v6 {
+                client: words(22),
+                vaddr: words(38),
+                client_port: key_port(54),
+                vport: key_port(56),
+                proto: 6,
+            };
+            self.yardsticks.add_v6(&key, word(forwarded, 14), word(forwarded, 22), word(forwarded, 38))?;
+        }
+        Ok(())
+    }
+
+    /// The reason that the router gives for a packet: the one whose counter moves.
+    pub fn reason(&self, packet: &[u8]) -> Result<RouterReason> {
+        let before = self.router.reasons()?;
+        self.router.test_run(packet)?;
+        let after = self.router.reasons()?;
+        let moved = before.iter().zip(&after).find(|((_, was), (_, is))| is.packets > was.packets);
+        moved.map(|(_, (reason, _))| *reason).context("no reason was counted")
+    }
+}
+
+/// `hosts` hosts of each tunnel family, and a subnet for each pair of families.
+fn desired(hosts: u16) -> Desired {
+    let link = Link {
+        destination: GATEWAY_MAC.parse().expect("a MAC"),
+        source: ROUTER_MAC.parse().expect("a MAC"),
+        ifindex: 0,
+        mtu: 1500,
+    };
+    let name = |family: u8, n: u16| -> NodeName { format!("host{family}-{n}").parse().expect("a name") };
+    let address = |family: u8, n: u16| -> IpAddr {
+        if family == 4 {
+            Ipv4Addr::from_bits(Ipv4Addr::new(10, 1, 0, 0).to_bits() + u32::from(n)).into()
+        } else {
+            Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, n).into()
+        }
+    };
+    let each = |family: u8| (1..=hosts).map(move |n| (family, n));
+    let subnet = |prefix: &str, family: u8| Subnet {
+        prefix: prefix.parse().expect("a prefix"),
+        account: 1,
+        services: None,
+        orphan: Default::default(),
+        echo: Default::default(),
+        key_mask: Default::default(),
+        members: each(family).map(|(family, n)| (name(family, n), Weight::default())).collect(),
+    };
+    Desired {
+        // Budgets far above what single shots reach: the paths behind a limit are not what is timed.
+        config: Config {
+            promote_per_s: 1_000_000_000,
+            promote_burst: 1_000_000_000,
+            icmp_per_s: 1_000_000_000,
+            icmp_burst: 1_000_000_000,
+            ..Config::default()
+        },
+        tunnel_addresses: vec!["10.1.254.1".parse().expect("an address")],
+        upstreams: Vec::new(),
+        sources: ["10.1.255.0/24", "2001:db8:ff::/64"].map(|prefix| prefix.parse().expect("a prefix")).to_vec(),
+        hosts: each(4)
+            .chain(each(6))
+            .map(|(family, n)| Host {
+                name: name(family, n),
+                address: address(family, n),
+                state: HostState::Active,
+                link: Some(link),
+            })
+            .collect(),
+        subnets: vec![
+            subnet("192.0.2.0/24", 4),
+            subnet("198.51.100.0/24", 6),
+            subnet("2001:db8:4::/64", 4),
+            subnet("2001:db8:6::/64", 6),
+        ],
+    }
+}
