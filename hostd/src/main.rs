@@ -1,2 +1,26 @@
-//! placeholder
-fn main() {}
+//! The host daemon: makes a server answer for virtual hosts. `hostd run` is the daemon, the other commands are an
+//! operator's tools.
+//!
+//! `config` is what the operator wrote, `net` keeps the kernel's interfaces, routes and sysctls as that wants them,
+//! `slr-dataplane` does the same with programs and tables, `daemon` puts them together in one loop.
+
+mod check;
+mod cli;
+mod config;
+mod daemon;
+mod desired;
+mod net;
+mod show;
+mod status;
+mod unload;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => slr_daemon::output::failure("hostd", &error),
+    }
+}

@@ -112,10 +112,12 @@ impl Host {
         Ok(mode)
     }
 
-    /// Take the programs off an interface; nothing if they are not there.
+    /// Take the programs off an interface, whether this process attached them or an earlier one; nothing if they are not
+    /// there.
     pub fn detach(&mut self, interface: &str) -> io::Result<()> {
-        if let Some(index) = self.attachments.iter().position(|attachment| attachment.interface == interface) {
-            self.attachments.swap_remove(index).detach()?;
+        match self.attachments.iter().position(|attachment| attachment.interface == interface) {
+            Some(index) => self.attachments.swap_remove(index).detach()?,
+            None => remove_pin(self.pins.as_deref(), interface)?,
         }
         egress::detach(interface, self.pins.as_deref())
     }
@@ -198,6 +200,13 @@ impl Host {
 
 fn failed_run(source: io::Error) -> MapError {
     MapError { table: "program", action: "test run", source }
+}
+
+fn remove_pin(pins: Option<&Path>, interface: &str) -> io::Result<()> {
+    match pins.map(|pins| fs::remove_file(pins.join(format!("link-{interface}")))) {
+        Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Interfaces with a pinned link in this directory.

@@ -1,0 +1,78 @@
+//! The command line: what can be asked for. Doc comments here are the help texts.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
+use crate::{check, daemon, show, unload};
+
+/// Host daemon of service level routing: takes clients' datagrams out of tunnels and lets this server's programs answer
+/// them from virtual addresses.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon. Packets keep flowing while it is stopped, killed or restarted; `unload` ends that.
+    Run {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Check a configuration without touching anything. Exit code 0: good, 1: refused, 2: not readable.
+    Check {
+        /// The configuration.
+        #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Show what the running daemon knows.
+    Show {
+        #[command(subcommand)]
+        what: show::What,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Have the running daemon read its configuration again, all or nothing. Same as SIGHUP, with an answer.
+    Reload {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove programs, tables, interfaces, routes and changed sysctls. The daemon must not be running.
+    Unload {
+        /// The configuration, which names the pins and the admin socket.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+}
+
+/// Where to ask, and how to answer.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The daemon's admin socket.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Run { config } => daemon::run(&config)?,
+            Command::Check { config } => return check::run(&config),
+            Command::Show { what, output } => show::run(what, &output)?,
+            Command::Reload { output } => show::reload(&output)?,
+            Command::Unload { config } => unload::run(&config)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

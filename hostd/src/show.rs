@@ -1,0 +1,96 @@
+//! `hostd show` and `hostd reload`: ask the running daemon, print tables or JSON.
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use slr_daemon::table::Table;
+use slr_daemon::{admin, output};
+
+use crate::cli::Output;
+use crate::status::{Counter, Interface, Peer, Reloaded, Request, Subnet, Topic};
+
+/// What to show.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum What {
+    /// Virtual subnets with their traffic.
+    Subnets,
+    /// Interfaces at which tunnels arrive.
+    Interfaces,
+    /// What became of packets, by reason.
+    Counters {
+        /// Also reasons that no packet ended with.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Routers and hosts whose tunnels are accepted.
+    Peers,
+}
+
+/// Asks and prints.
+pub fn run(what: What, output: &Output) -> Result<()> {
+    match what {
+        What::Subnets => print(Topic::Subnets, output, subnets),
+        What::Interfaces => print(Topic::Interfaces, output, interfaces),
+        What::Counters { all } => print(Topic::Counters, output, |counters: &[Counter]| {
+            let shown = counters.iter().filter(|counter| all || counter.packets > 0);
+            counter_table(shown)
+        }),
+        What::Peers => print(Topic::Peers, output, peers),
+    }
+}
+
+/// Has the daemon reload, and prints what changed.
+pub fn reload(output: &Output) -> Result<()> {
+    let changed: Reloaded = admin::request(&output.socket, &Request::Reload)?;
+    if output.json {
+        output::print(serde_json::to_string_pretty(&changed)?);
+        return Ok(());
+    }
+    let (added, removed) = (changed.subnets_added.len(), changed.subnets_removed.len());
+    let (peers, gone) = (changed.peers_changed.len(), changed.peers_removed.len());
+    output::print(format!("subnets: {added} added, {removed} removed; peers: {peers} changed, {gone} removed"));
+    Ok(())
+}
+
+fn print<T: Serialize + DeserializeOwned>(topic: Topic, output: &Output, table: impl Fn(&[T]) -> Table) -> Result<()> {
+    let rows: Vec<T> = admin::request(&output.socket, &Request::Show(topic))?;
+    output::print(if output.json { serde_json::to_string_pretty(&rows)? } else { table(&rows).to_string() });
+    Ok(())
+}
+
+fn subnets(rows: &[Subnet]) -> Table {
+    let mut table = Table::new(["subnet", "prefix", "interface", "received", "bytes", "sent", "bytes"]);
+    for s in rows {
+        let numbers = [s.received_packets, s.received_bytes, s.sent_packets, s.sent_bytes].map(|n| n.to_string());
+        table.row([s.name.clone(), s.prefix.to_string(), s.interface.clone()].into_iter().chain(numbers));
+    }
+    table
+}
+
+fn interfaces(rows: &[Interface]) -> Table {
+    let mut table = Table::new(["interface", "xdp", "tunnel addresses", "MSS v4", "MSS v6"]);
+    for i in rows {
+        let addresses: Vec<String> = i.tunnel_addresses.iter().map(ToString::to_string).collect();
+        let xdp = if i.attached { i.xdp.clone() } else { "gone".to_owned() };
+        table.row([i.name.clone(), xdp, addresses.join(" "), i.mss_v4.to_string(), i.mss_v6.to_string()]);
+    }
+    table
+}
+
+fn counter_table<'a>(rows: impl Iterator<Item = &'a Counter>) -> Table {
+    let mut table = Table::new(["reason", "packets", "bytes", "meaning"]);
+    for c in rows {
+        table.row([c.reason.clone(), c.packets.to_string(), c.bytes.to_string(), c.meaning.clone()]);
+    }
+    table
+}
+
+fn peers(rows: &[Peer]) -> Table {
+    let mut table = Table::new(["prefix", "names", "router", "site host"]);
+    for p in rows {
+        let mark = |yes: bool| if yes { "yes" } else { "-" }.to_owned();
+        table.row([p.prefix.to_string(), p.names.join(" "), mark(p.router), mark(p.site_host)]);
+    }
+    table
+}
