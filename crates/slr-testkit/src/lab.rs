@@ -176,8 +176,8 @@ impl Lab {
         Ok(self.netns(node)?.with(f))
     }
 
-    /// A command that will run on a node: in its network namespace and its cgroup, with `SLR_LAB_RUN`, `SLR_LAB_NODE` and
-    /// `SLR_LAB_DIR` set. It keeps the mounts of the caller, so pins stay visible.
+    /// A command that will run on a node: in its network namespace and its cgroup, with `SLR_LAB_RUN`, `SLR_LAB_NODE`,
+    /// `SLR_LAB_DIR` and `SLR_LAB_PINS` set. It keeps the mounts of the caller, so pins stay visible.
     pub fn command(&self, node: &str, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
         let mut command = Command::new(program);
         self.place(node, &mut command)?;
@@ -218,7 +218,8 @@ impl Lab {
         let netns = netns.with_context(|| format!("namespace of {node}: was lab {} taken down?", self.run()))?;
         let procs = cgroup::run_dir(self.run())?.join(node).join("cgroup.procs");
         let procs = OpenOptions::new().write(true).open(&procs).with_context(|| format!("open {}", procs.display()))?;
-        command.env("SLR_LAB_RUN", self.run()).env("SLR_LAB_NODE", node).env("SLR_LAB_DIR", self.dir.path());
+        command.env("SLR_LAB_RUN", self.run()).env("SLR_LAB_NODE", node);
+        command.env("SLR_LAB_DIR", self.dir()).env("SLR_LAB_PINS", self.pin_dir(node));
         crate::netns::enter_before_exec(command, Arc::new(netns), Some(procs));
         Ok(())
     }

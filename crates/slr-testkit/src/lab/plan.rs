@@ -10,7 +10,7 @@ pub(super) const EMULATOR_NODE: &str = "emu";
 
 /// Settings before any interface exists, because interfaces copy them: no spoof filter (replies leave by other ways than
 /// requests come), no duplicate address detection (addresses are usable at once), nothing learnt or sent unasked.
-const DEFAULTS: [(&str, &str); 12] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),
     ("net.ipv4.conf.all.send_redirects", "0"),
@@ -21,8 +21,6 @@ const DEFAULTS: [(&str, &str); 12] = [
     ("net.ipv6.conf.all.accept_ra", "0"),
     ("net.ipv6.conf.default.accept_ra", "0"),
     ("net.ipv6.conf.default.router_solicitations", "0"),
-    ("net.ipv4.ping_group_range", "0 2147483647"),
-    ("net.ipv4.ip_unprivileged_port_start", "0"),
 ];
 const FORWARDING: [(&str, &str); 3] =
     [("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1"), ("net.ipv6.conf.default.forwarding", "1")];
