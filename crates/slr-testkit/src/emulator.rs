@@ -4,7 +4,7 @@
 //! started by [`Lab::up`](crate::lab::Lab::up) inside the namespace that holds all emulator ends, copies frames between
 //! them. Both carriers stay up whatever the emulation does, which is what sets a blackhole apart from a cable pulled.
 //!
-//! [`pipe`] decides (pure: frames and `now` in, frames and deadlines out); [`packet_socket`] moves bytes;
+//! [`pipe`] decides (pure: frames and `now` in, frames and deadlines out); `packet_socket` moves bytes;
 //! [`control`] is the socket through which tests change a link while it runs; [`run`] is the loop over them.
 
 pub mod control;

@@ -57,10 +57,8 @@ use crate::netns::NetNs;
 use crate::topology::Topology;
 use anyhow::{Context, Result, bail};
 use state::RunDir;
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A lab that is up.
@@ -213,15 +211,10 @@ impl Lab {
     }
 
     fn place(&self, node: &str, command: &mut Command) -> Result<()> {
-        let netns = std::fs::File::open(state::netns_path(self.run(), node));
         self.require_node(node)?;
-        let netns = netns.with_context(|| format!("namespace of {node}: was lab {} taken down?", self.run()))?;
-        let procs = cgroup::run_dir(self.run())?.join(node).join("cgroup.procs");
-        let procs = OpenOptions::new().write(true).open(&procs).with_context(|| format!("open {}", procs.display()))?;
         command.env("SLR_LAB_RUN", self.run()).env("SLR_LAB_NODE", node);
         command.env("SLR_LAB_DIR", self.dir()).env("SLR_LAB_PINS", self.pin_dir(node));
-        crate::netns::enter_before_exec(command, Arc::new(netns), Some(procs));
-        Ok(())
+        process::place(self.run(), node, command)
     }
 }
 

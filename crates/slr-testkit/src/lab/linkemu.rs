@@ -2,17 +2,14 @@
 
 use super::plan::{EMULATOR_NODE, emulated_links};
 use super::process;
-use super::state::{Owner, RunDir, netns_path};
-use super::{cgroup, plan};
+use super::state::{Owner, RunDir};
 use crate::emulator::control::{Request, ask};
 use crate::emulator::{Config, PROTOCOL_VERSION};
 use crate::topology::Topology;
 use crate::wait::holds_within;
 use anyhow::{Context, Result, bail};
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 const PROGRAM: &str = "slr-linkemu";
@@ -62,10 +59,7 @@ pub(super) fn start(dir: &RunDir, topology: &Topology, program: &Path, owner: Op
 
     let mut command = Command::new(program);
     command.arg("run").arg(&path);
-    let netns = File::open(netns_path(&run, EMULATOR_NODE)).context("open the emulator's namespace")?;
-    let procs = cgroup::run_dir(&run)?.join(plan::EMULATOR_NODE).join("cgroup.procs");
-    let procs = OpenOptions::new().write(true).open(&procs).with_context(|| format!("open {}", procs.display()))?;
-    crate::netns::enter_before_exec(&mut command, Arc::new(netns), Some(procs));
+    process::place(&run, EMULATOR_NODE, &mut command)?;
     let process = process::spawn(dir, EMULATOR_NODE, "linkemu", command)?;
     let answers = || ask(&dir.control_socket(), &Request::Show);
     let mut last = answers();

@@ -1,11 +1,12 @@
 //! Processes on nodes that outlive the call that started them.
 
-use super::state::{Owner, ProcessRecord, RunDir};
+use super::cgroup;
+use super::state::{Owner, ProcessRecord, RunDir, netns_path};
 use crate::wait::holds_within;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -25,6 +26,16 @@ pub struct Process {
     record: ProcessRecord,
     log: PathBuf,
     child: Arc<Mutex<Child>>,
+}
+
+/// Tells `command` where to run: in a node's network namespace and its cgroup, from before its first socket.
+pub(super) fn place(run: &str, node: &str, command: &mut Command) -> Result<()> {
+    let netns = File::open(netns_path(run, node));
+    let netns = netns.with_context(|| format!("namespace of {node}: was lab {run} taken down?"))?;
+    let procs = cgroup::run_dir(run)?.join(node).join("cgroup.procs");
+    let procs = OpenOptions::new().write(true).open(&procs).with_context(|| format!("open {}", procs.display()))?;
+    crate::netns::enter_before_exec(command, Arc::new(netns), Some(procs));
+    Ok(())
 }
 
 /// Starts `command` (already told where to run) detached from the terminal, with its output in its log.
