@@ -15,8 +15,8 @@ Examples:
   lab link site-h1 --mtu 1400
   lab down
 
-With one lab up, --run may be left out. Exit status: 0 done, 1 no (`status` of a lab that is not whole), 2 error; `exec`
-passes on the status of the program.";
+With one lab up, --run may be left out. Exit status: 0 done, 1 no (`status` of
+a lab that is not whole), 2 error; `exec` passes on that of the program.";
 
 /// Network topologies on one machine: a namespace and a cgroup per node, emulated links, real servers.
 #[derive(Debug, Parser)]
