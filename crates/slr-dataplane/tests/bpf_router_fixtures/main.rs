@@ -1,0 +1,19 @@
+//! The table of packets: what goes in, by which reason it ends, what comes out. Through the real program, by
+//! `BPF_PROG_TEST_RUN`; nothing is attached and nothing is sent.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod case;
+mod coverage;
+mod flows;
+mod fragments;
+mod frames;
+mod headers;
+mod hosts;
+mod icmp;
+mod limits;
+mod malformed;
+mod mtu;
+mod truncated;
+mod tunnels;
