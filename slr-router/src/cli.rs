@@ -1,11 +1,15 @@
 //! The command line: what can be asked for. Doc comments here are the help texts.
 
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
-use crate::{check, replay};
+use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
+use crate::{check, daemon, replay, show, unload};
 
 /// Service level router: places the flows of virtual hosts on servers and tunnels them there.
 #[derive(Debug, Parser)]
@@ -17,19 +21,65 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon. Packets keep flowing while it is stopped, killed or restarted; `unload` ends that.
+    Run {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
     /// Check a configuration and its hosts file without touching anything. Exit code 0: good, 1: refused, 2: not readable.
     Check(check::Options),
+    /// Show what the running daemon knows.
+    Show {
+        #[command(subcommand)]
+        what: show::What,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Have the running daemon read its configuration again, all or nothing. Same as SIGHUP, with an answer.
+    Reload {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Feed a capture to the real program, packet by packet, and say what becomes of each.
     Replay(replay::Options),
+    /// Take the program off its interfaces and forget flows and tables. The daemon must not be running.
+    Unload {
+        /// The configuration, which names the pins and the admin socket.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+}
+
+/// Where to ask, and how to answer.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The daemon's admin socket.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
 }
 
 impl Cli {
     /// Does what was asked.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
+            Command::Run { config } => daemon::run(&config)?,
             Command::Check(options) => return check::run(&options),
+            Command::Show { what, output } => show::run(&what, &output)?,
+            Command::Reload { output } => show::reload(&output)?,
             Command::Replay(options) => replay::run(&options)?,
+            Command::Unload { config } => unload::run(&config)?,
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Reads an address as the prefix that holds it alone, so that `--client 10.0.0.1` needs no `/32`.
+pub fn prefix_or_address(text: &str) -> Result<IpNet, String> {
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+        format!("{text:?} is neither an address nor a prefix: write 198.51.100.7, 198.51.100.0/24 or 2001:db8::/64")
+    })
 }

@@ -6,6 +6,8 @@
 mod check;
 mod file;
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
@@ -103,13 +105,19 @@ impl Settings {
     /// Reads and checks a configuration file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        load_checked(path, |file| check::settings(file, folder))
+        load_checked(path, |file| check::settings(file, folder, None))
+    }
+
+    /// Like [`Settings::load`], for a daemon that runs with `running`: what it cannot change is refused at its line.
+    pub fn load_for_reload(path: &Path, running: &Self) -> Result<Self, ConfigError> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        load_checked(path, |file| check::settings(file, folder, Some(running)))
     }
 
     /// Like [`Settings::load`], of text; `origin` is the name that errors show.
     #[cfg(test)]
     pub fn parse(origin: &str, text: &str) -> Result<Self, ConfigError> {
-        slr_daemon::config::parse_checked(origin, text, |file| check::settings(file, Path::new("")))
+        slr_daemon::config::parse_checked(origin, text, |file| check::settings(file, Path::new(""), None))
     }
 
     /// Reads and checks the hosts file: `instead` if given, else the one that the configuration names.
@@ -129,5 +137,15 @@ impl Settings {
             );
         }
         Ok(())
+    }
+}
+
+impl From<Xdp> for router::XdpMode {
+    fn from(xdp: Xdp) -> Self {
+        match xdp {
+            Xdp::Auto => Self::Auto,
+            Xdp::Native => Self::Native,
+            Xdp::Generic => Self::Generic,
+        }
     }
 }

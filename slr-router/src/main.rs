@@ -1,13 +1,18 @@
-//! The service level router's tools: `check` a configuration, `replay` a capture through the real program.
+//! The service level router: `slr-router run` is the daemon, the other commands are an operator's tools.
 //!
-//! `config` and `hosts` are what the operator wrote, `desired` is that as the kernel's tables shall say it.
+//! `config` and `hosts` are what the operator wrote, `desired` is that as the kernel's tables shall say it, `links` keeps
+//! the layer below current, `daemon` puts them together in one loop, `show` and `replay` answer questions.
 
 mod check;
 mod cli;
 mod config;
+mod daemon;
 mod desired;
 mod hosts;
+mod links;
 mod replay;
+mod show;
+mod unload;
 
 use std::process::ExitCode;
 

@@ -92,16 +92,10 @@ pub struct Dataplane {
 }
 
 /// `[admin]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    pub socket: PathBuf,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self { socket: super::DEFAULT_SOCKET.into() }
-    }
+    pub socket: Option<Spanned<PathBuf>>,
 }
 
 /// `[[subnet]]`

@@ -1,0 +1,243 @@
+//! `slr-router run`: one loop around [`core`], one thing per turn.
+//!
+//! Everything runs on one thread: the loop owns the data plane, the netlink watcher and the admin socket's connections are
+//! tasks beside it. Ending the loop ends nothing in the kernel: program, tables and links stay pinned and go on forwarding.
+
+mod core;
+mod plane;
+mod timers;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result};
+use serde::{Deserialize, Serialize};
+use slr_daemon::admin::{self, Call, Calls};
+use slr_daemon::signals::{Signal, Signals};
+use slr_daemon::{log, notify};
+use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
+
+pub use self::core::{Changes, Core};
+use self::core::{HOLD, Loaded, Output};
+
+use crate::config::Settings;
+use crate::links::{Report, Watcher};
+use crate::show;
+
+/// What the admin socket is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Read the configuration again.
+    Reload,
+    /// Say what is known.
+    Show(show::What),
+}
+
+/// Longest sleep of the loop when no timer is set; one always is, so this is only never.
+const IDLE_MAX: Duration = Duration::from_secs(3_600);
+
+/// Runs until SIGTERM.
+pub fn run(config: &Path) -> Result<()> {
+    log::init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    runtime.block_on(async { Daemon::start(config)?.run().await })
+}
+
+struct Daemon {
+    config: PathBuf,
+    core: Core<Router>,
+    watcher: Watcher,
+    signals: Signals,
+    calls: Calls,
+    /// Whoever asked for the reload that is being decided.
+    waiting: Option<Call>,
+    /// Whether systemd was told that we are up.
+    is_ready: bool,
+}
+
+/// What the loop turns to next.
+enum Event {
+    Signal(Signal),
+    Call(Call),
+    Report(Result<Report>),
+    Timeout,
+}
+
+impl Daemon {
+    fn start(config: &Path) -> Result<Self> {
+        let signals = Signals::new().context("cannot take over signals")?;
+        let loaded = load(config, None)?;
+        // The socket before the data plane: if another daemon answers there, its tables are left alone.
+        let calls = admin::serve(&loaded.settings.admin_socket)?;
+        let (router, held) = load_data_plane(&loaded.settings)?;
+        let watcher = Watcher::start()?;
+        let now = Instant::now();
+        let mut core = Core::new(router, held, now);
+        let generation = watcher.watch(loaded.targets());
+        core.propose(loaded, generation, now);
+        Ok(Self { config: config.to_owned(), core, watcher, signals, calls, waiting: None, is_ready: false })
+    }
+
+    async fn run(mut self) -> Result<()> {
+        loop {
+            match self.next_event().await {
+                Event::Signal(Signal::Stop) => return self.stop(),
+                Event::Signal(Signal::Reload) => {
+                    if let Err(error) = self.reload() {
+                        tracing::warn!("configuration refused, the old one stays in force:\n{error:#}");
+                    }
+                }
+                Event::Call(call) => self.answer(call),
+                Event::Report(report) => {
+                    let output = self.core.handle_report(report?, Instant::now());
+                    self.conclude(output)?;
+                }
+                Event::Timeout => {
+                    let output = self.core.handle_timeout(Instant::now());
+                    self.conclude(output)?;
+                }
+            }
+        }
+    }
+
+    /// Every branch is cancel-safe: what is not taken now is taken in a later turn.
+    async fn next_event(&mut self) -> Event {
+        let deadline = self.core.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_MAX);
+        tokio::select! {
+            biased;
+            // 1. The operator's signals: rare, and they outrank everything.
+            signal = self.signals.next() => Event::Signal(signal),
+            // 2. The network changed: packets go astray until the templates follow.
+            report = self.watcher.next() => Event::Report(report),
+            // 3. Deadlines.
+            () = tokio::time::sleep_until(deadline.into()) => Event::Timeout,
+            // 4. Questions: somebody waits, but nothing breaks.
+            call = self.calls.next() => Event::Call(call),
+        }
+    }
+
+    fn answer(&mut self, call: Call) {
+        match call.parse() {
+            Err(text) => call.answer(Err::<(), _>(text)),
+            Ok(Request::Show(what)) => {
+                let answer = show::answer(&what, &self.core);
+                call.answer(answer.map_err(|error| format!("{error:#}")));
+            }
+            Ok(Request::Reload) if self.core.is_deciding() => {
+                call.answer(Err::<(), _>(
+                    "a configuration is being put in force already; ask again in a second".into(),
+                ));
+            }
+            Ok(Request::Reload) => match self.reload() {
+                Ok(()) => self.waiting = Some(call),
+                Err(error) => {
+                    tracing::warn!("configuration refused, the old one stays in force:\n{error:#}");
+                    call.answer(Err::<(), _>(format!("refused, the old configuration stays in force:\n{error:#}")));
+                }
+            },
+        }
+    }
+
+    /// Reads the configuration and proposes it. It is decided upon when its hosts are resolved.
+    fn reload(&mut self) -> Result<()> {
+        if self.core.is_deciding() {
+            tracing::info!("a configuration is being put in force already; the newer one takes its place");
+        }
+        let loaded = load(&self.config, self.core.in_force().map(|loaded| &loaded.settings))?;
+        notify::reloading();
+        let generation = self.watcher.watch(loaded.targets());
+        self.core.propose(loaded, generation, Instant::now());
+        Ok(())
+    }
+
+    /// Tells everyone concerned what became of a proposal. An error ends the daemon: its first configuration was refused.
+    fn conclude(&mut self, output: Option<Output>) -> Result<()> {
+        match output {
+            None => return Ok(()),
+            Some(Output::InForce(changes)) => {
+                tracing::info!(changes = %show::one_line(&changes), "configuration is in force");
+                if !self.is_ready {
+                    self.settle();
+                }
+                if let Some(call) = self.waiting.take() {
+                    call.answer(Ok(*changes));
+                }
+            }
+            Some(Output::Refused(error)) => {
+                let Some(in_force) = self.core.in_force() else { return Err(error) };
+                self.watcher.watch(in_force.targets());
+                tracing::warn!("configuration refused, the old one stays in force: {error:#}");
+                if let Some(call) = self.waiting.take() {
+                    call.answer(Err::<(), _>(format!("refused, the old configuration stays in force: {error:#}")));
+                }
+            }
+        }
+        notify::ready(&self.status());
+        self.is_ready = true;
+        Ok(())
+    }
+
+    /// After the first configuration: what an older version left is taken over to the end.
+    fn settle(&mut self) {
+        match self.core.plane_mut().settle() {
+            Ok(0) => {}
+            Ok(flows) => tracing::info!(flows, "flows that changed during the upgrade were copied"),
+            Err(error) => tracing::warn!(error = %Error::new(error), "pins of an older version stay"),
+        }
+    }
+
+    fn status(&self) -> String {
+        self.core.in_force().map_or_else(String::new, |loaded| {
+            format!("serving {} subnets with {} hosts", loaded.settings.subnets.len(), loaded.hosts.len())
+        })
+    }
+
+    fn stop(self) -> Result<()> {
+        notify::stopping();
+        tracing::info!("stopping; the data plane stays pinned and goes on forwarding (slr-router unload removes it)");
+        Ok(())
+    }
+}
+
+/// Reads configuration and hosts. `running`: the settings that a reload cannot change are compared with these.
+fn load(config: &Path, running: Option<&Settings>) -> Result<Loaded> {
+    let settings = match running {
+        None => Settings::load(config)?,
+        Some(running) => Settings::load_for_reload(config, running)?,
+    };
+    settings.require_interfaces()?;
+    let hosts = settings.load_hosts(None)?;
+    Ok(Loaded { settings, hosts })
+}
+
+/// Loads the program, and reads the templates that an earlier daemon left: they serve until we know better.
+fn load_data_plane(settings: &Settings) -> Result<(Router, BTreeMap<IpAddr, Link>)> {
+    let dataplane = &settings.dataplane;
+    let options = RouterOptions {
+        pin_dir: Some(dataplane.pin_path.clone()),
+        flows_per_family: dataplane.flows_per_family,
+        new_flows_per_family: dataplane.new_flows_per_family,
+    };
+    let (router, adoption) =
+        Router::load(&options).context("cannot load the data plane; it needs root and a bpf file system")?;
+    match adoption {
+        Adoption::Fresh => tracing::info!(pins = %dataplane.pin_path.display(), "data plane is loaded afresh"),
+        Adoption::SameVersion { flows } => tracing::info!(flows, "data plane is taken over"),
+        Adoption::Upgraded { from, flows } => {
+            tracing::info!(flows, from, "data plane is taken over from another version")
+        }
+    }
+    let held: BTreeMap<IpAddr, Link> =
+        router.hops()?.into_iter().filter(|hop| hop.up).map(|hop| (hop.address, hop.link)).collect();
+    if !held.is_empty() {
+        tracing::info!(
+            templates = held.len(),
+            "templates are held for up to {} s while hosts are resolved",
+            HOLD.as_secs()
+        );
+    }
+    Ok((router, held))
+}

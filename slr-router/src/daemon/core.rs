@@ -1,0 +1,373 @@
+//! The daemon's decisions: which configuration is in force, with which links, on which interfaces. No clock and no socket:
+//! events and `now` come in, [`Output`]s and the next deadline come out; effects go through [`Plane`].
+//!
+//! A configuration is first *proposed*: it waits until its hosts are resolved, a second at most, so that a new subnet
+//! does not begin with drops. Then it is put in force whole, or refused whole and the old one stays.
+//!
+//! ```text
+//!  propose ──► proposed ── all hosts resolved, or Timer::Proposal ──► in force ◄── links or interfaces changed: applied again
+//!                  └────── an interface or the tables refuse ──► refused; what was in force stays
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, bail};
+use serde::{Deserialize, Serialize};
+use slr_dataplane::router::{Applied, Link};
+
+use super::plane::Plane;
+use super::timers::{Timer, Timers};
+use crate::config::Settings;
+use crate::desired::desired;
+use crate::hosts::Host;
+use crate::links::{Report, Target};
+
+/// How long a proposal waits for hosts to be resolved: an ARP exchange takes milliseconds, a dead host never answers.
+const RESOLVE_WAIT: Duration = Duration::from_secs(1);
+/// How long templates of the daemon before us serve hosts that we have not resolved yet.
+pub const HOLD: Duration = Duration::from_secs(5);
+/// How often an interface that is missing or refused the program is tried again.
+const ATTACH_AGAIN: Duration = Duration::from_secs(5);
+/// How often flows are aged. A flow lives this much longer than its time-out.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// A configuration with its hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub settings: Settings,
+    pub hosts: Vec<Host>,
+}
+
+impl Loaded {
+    /// The hosts to watch.
+    pub fn targets(&self) -> Vec<Target> {
+        self.hosts.iter().map(Target::from).collect()
+    }
+}
+
+/// What a change of configuration did; also the answer to `slr-router reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    pub hosts_added: Vec<String>,
+    pub hosts_changed: Vec<String>,
+    pub hosts_removed: Vec<String>,
+    pub subnets_added: Vec<String>,
+    pub subnets_changed: Vec<String>,
+    pub subnets_removed: Vec<String>,
+    pub interfaces_attached: Vec<String>,
+    pub interfaces_detached: Vec<String>,
+    /// Rings written.
+    pub rings_published: u64,
+    /// Slots of rings that point to another host than before.
+    pub slots_moved: u64,
+    /// Hosts that could not be resolved in time; they get no flows until they are.
+    pub unresolved: Vec<String>,
+}
+
+/// What became of a proposal.
+#[derive(Debug)]
+pub enum Output {
+    /// It is in force.
+    InForce(Box<Changes>),
+    /// It is not, and what was in force before still is.
+    Refused(Error),
+}
+
+/// A configuration that waits for its hosts.
+#[derive(Debug)]
+struct Proposal {
+    loaded: Loaded,
+    /// The watcher's reports with this number are about its hosts.
+    generation: u64,
+}
+
+/// The daemon's state.
+#[derive(Debug)]
+pub struct Core<P> {
+    plane: P,
+    in_force: Option<Loaded>,
+    proposal: Option<Proposal>,
+    /// Templates of the daemon before us, by tunnel address; empty once [`HOLD`] is over.
+    held: BTreeMap<IpAddr, Link>,
+    report: Report,
+    timers: Timers,
+}
+
+impl<P: Plane> Core<P> {
+    /// A core that holds `held` templates of the daemon before us for a while.
+    pub fn new(plane: P, held: BTreeMap<IpAddr, Link>, now: Instant) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Sweep, now + SWEEP_EVERY);
+        if !held.is_empty() {
+            timers.set(Timer::Hold, now + HOLD);
+        }
+        Self { plane, in_force: None, proposal: None, held, report: Report::default(), timers }
+    }
+
+    /// The data plane, for showing.
+    pub fn plane(&self) -> &P {
+        &self.plane
+    }
+
+    /// The data plane.
+    pub fn plane_mut(&mut self) -> &mut P {
+        &mut self.plane
+    }
+
+    /// The configuration in force.
+    pub fn in_force(&self) -> Option<&Loaded> {
+        self.in_force.as_ref()
+    }
+
+    /// What the watcher said last.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Whether a configuration waits for its hosts.
+    pub fn is_deciding(&self) -> bool {
+        self.proposal.is_some()
+    }
+
+    /// When [`Core::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Proposes a configuration whose hosts the watcher reports on under `generation`.
+    pub fn propose(&mut self, loaded: Loaded, generation: u64, now: Instant) {
+        self.proposal = Some(Proposal { loaded, generation });
+        self.timers.set(Timer::Proposal, now + RESOLVE_WAIT);
+    }
+
+    /// Takes what the watcher found.
+    pub fn handle_report(&mut self, report: Report, now: Instant) -> Option<Output> {
+        self.report = report;
+        let output = match &self.proposal {
+            Some(proposal) if self.is_resolved(proposal) => Some(self.decide()),
+            Some(_) => None,
+            None => {
+                self.follow_links();
+                self.follow_interfaces();
+                None
+            }
+        };
+        self.mind_interfaces(now);
+        output
+    }
+
+    /// Does one thing that is due.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Output> {
+        let mut output = None;
+        match self.timers.expire(now)? {
+            Timer::Proposal => output = Some(self.decide()),
+            Timer::Hold => {
+                self.held.clear();
+                self.follow_links();
+            }
+            Timer::Attach => self.follow_interfaces(),
+            Timer::Sweep => {
+                self.timers.set(Timer::Sweep, now + SWEEP_EVERY);
+                self.sweep();
+            }
+        }
+        self.mind_interfaces(now);
+        output
+    }
+
+    /// An interface without the program is tried again in a while; a notification may come sooner.
+    fn mind_interfaces(&mut self, now: Instant) {
+        match (self.is_interface_missing(), self.timers.is_set(Timer::Attach)) {
+            (true, false) => self.timers.set(Timer::Attach, now + ATTACH_AGAIN),
+            (false, true) => self.timers.clear(Timer::Attach),
+            _ => {}
+        }
+    }
+
+    /// Whether the links of all hosts that may get packets are known.
+    fn is_resolved(&self, proposal: &Proposal) -> bool {
+        let known = |host: &Host| matches!(self.report.links.get(&host.name), Some(Ok(_)));
+        let needed = |host: &&Host| host.state.keeps_flows();
+        self.report.generation >= proposal.generation && proposal.loaded.hosts.iter().filter(needed).all(known)
+    }
+
+    fn decide(&mut self) -> Output {
+        self.timers.clear(Timer::Proposal);
+        let Some(Proposal { loaded, .. }) = self.proposal.take() else {
+            return Output::Refused(Error::msg("nothing was proposed"));
+        };
+        let result = match self.in_force.take() {
+            None => self.begin(&loaded),
+            Some(old) => {
+                let result = self.change(&old, &loaded);
+                if result.is_err() {
+                    self.in_force = Some(old);
+                }
+                result
+            }
+        };
+        match result {
+            Ok(changes) => {
+                self.in_force = Some(loaded);
+                Output::InForce(Box::new(changes))
+            }
+            Err(error) => Output::Refused(error),
+        }
+    }
+
+    /// The first configuration: tables first, so that no packet meets empty ones. An interface that is missing is tried
+    /// again later, as long as there is one at all: a router with a dead card should serve on the other.
+    fn begin(&mut self, loaded: &Loaded) -> Result<Changes> {
+        let mut changes = self.apply(loaded)?;
+        let mut refused = None;
+        for interface in &loaded.settings.dataplane.interfaces {
+            match self.plane.attach(interface, loaded.settings.dataplane.xdp.into()) {
+                Ok(mode) => {
+                    tracing::info!(interface, mode = mode.as_str(), "attached");
+                    changes.interfaces_attached.push(interface.clone());
+                }
+                Err(error) => {
+                    tracing::warn!("{error:#}");
+                    refused = Some(error);
+                }
+            }
+        }
+        match refused {
+            Some(error) if changes.interfaces_attached.is_empty() => {
+                Err(error.context("no interface takes the program"))
+            }
+            _ => Ok(changes),
+        }
+    }
+
+    /// Another configuration: new interfaces first, as only they can refuse; then the tables; then the interfaces that
+    /// are no longer named.
+    fn change(&mut self, old: &Loaded, new: &Loaded) -> Result<Changes> {
+        let attached = self.attach_new(old, new)?;
+        let mut changes = match self.apply(new) {
+            Ok(changes) => changes,
+            Err(error) => {
+                self.detach_all(&attached);
+                return Err(error);
+            }
+        };
+        let interfaces = &new.settings.dataplane.interfaces;
+        let gone: Vec<String> =
+            old.settings.dataplane.interfaces.iter().filter(|i| !interfaces.contains(i)).cloned().collect();
+        self.detach_all(&gone);
+        changes.interfaces_attached = attached;
+        changes.interfaces_detached = gone;
+        Ok(changes)
+    }
+
+    fn attach_new(&mut self, old: &Loaded, new: &Loaded) -> Result<Vec<String>> {
+        let mut attached = Vec::new();
+        for interface in &new.settings.dataplane.interfaces {
+            if old.settings.dataplane.interfaces.contains(interface) {
+                continue;
+            }
+            if let Err(error) = self.plane.attach(interface, new.settings.dataplane.xdp.into()) {
+                self.detach_all(&attached);
+                bail!(error.context(format!("interface {interface} does not take the program")));
+            }
+            attached.push(interface.clone());
+        }
+        Ok(attached)
+    }
+
+    fn detach_all(&mut self, interfaces: &[String]) {
+        for interface in interfaces {
+            if let Err(error) = self.plane.detach(interface) {
+                tracing::warn!(interface, "the program stays there: {error:#}");
+            }
+        }
+    }
+
+    /// Makes the tables say what `loaded` wants, with the links as they are known.
+    fn apply(&mut self, loaded: &Loaded) -> Result<Changes> {
+        let wanted = desired(&loaded.settings, &loaded.hosts, |host| self.link(host));
+        let unresolved = wanted.hosts.iter().filter(|host| host.state.keeps_flows() && host.link.is_none());
+        let unresolved = unresolved.map(|host| host.name.to_string()).collect();
+        let applied = self.plane.apply(&wanted).context("the data plane does not take the configuration")?;
+        Ok(changes(applied, unresolved))
+    }
+
+    /// How a host is reached: as resolved now, or as the daemon before us had it, while that is held.
+    fn link(&self, host: &Host) -> Option<Link> {
+        match self.report.links.get(&host.name) {
+            Some(Ok(link)) => Some(*link),
+            _ => self.held.get(&host.address).copied(),
+        }
+    }
+
+    /// Brings the templates up to date.
+    fn follow_links(&mut self) {
+        let Some(loaded) = self.in_force.take() else { return };
+        match self.apply(&loaded) {
+            Ok(changes) if changes.hosts_changed.is_empty() => {}
+            Ok(changes) => tracing::info!(
+                hosts = changes.hosts_changed.join(" "),
+                unresolved = changes.unresolved.join(" "),
+                "templates follow the network"
+            ),
+            Err(error) => tracing::warn!("templates do not follow the network: {error:#}"),
+        }
+        self.in_force = Some(loaded);
+    }
+
+    /// Puts the program on interfaces that came back, which have a new index then.
+    fn follow_interfaces(&mut self) {
+        let Some(loaded) = &self.in_force else { return };
+        let attached = self.plane.attached();
+        for interface in &loaded.settings.dataplane.interfaces {
+            let index = self.report.interfaces.get(interface);
+            if index.is_none() || attached.get(interface) == index {
+                continue;
+            }
+            match self.plane.attach(interface, loaded.settings.dataplane.xdp.into()) {
+                Ok(mode) => tracing::info!(interface, mode = mode.as_str(), "attached again"),
+                Err(error) => tracing::warn!("{error:#}"),
+            }
+        }
+    }
+
+    fn is_interface_missing(&self) -> bool {
+        let attached = self.plane.attached();
+        let missing = |interface: &String| match self.report.interfaces.get(interface) {
+            Some(index) => attached.get(interface) != Some(index),
+            None => true,
+        };
+        self.in_force.as_ref().is_some_and(|loaded| loaded.settings.dataplane.interfaces.iter().any(missing))
+    }
+
+    fn sweep(&mut self) {
+        let Some(loaded) = &self.in_force else { return };
+        match self.plane.sweep(&loaded.settings.dataplane.sweep) {
+            Ok(report) => tracing::debug!(?report, "flows aged"),
+            Err(error) => tracing::warn!("flows are not aged: {error:#}"),
+        }
+    }
+}
+
+fn changes(applied: Applied, unresolved: Vec<String>) -> Changes {
+    fn words<T: ToString>(list: Vec<T>) -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    }
+    Changes {
+        hosts_added: words(applied.hosts_added),
+        hosts_changed: words(applied.hosts_changed),
+        hosts_removed: words(applied.hosts_removed),
+        subnets_added: words(applied.subnets_added),
+        subnets_changed: words(applied.subnets_changed),
+        subnets_removed: words(applied.subnets_removed),
+        rings_published: applied.rings_published,
+        slots_moved: applied.slots_moved,
+        unresolved,
+        ..Changes::default()
+    }
+}

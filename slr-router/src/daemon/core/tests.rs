@@ -1,0 +1,228 @@
+use super::*;
+use crate::links::{Links, Unresolved};
+use slr_dataplane::router::{Desired, SweepPolicy, SweepReport, XdpMode};
+use slr_model::MacAddr;
+
+/// Records what is done, and refuses what it is told to.
+#[derive(Debug, Default)]
+struct Recorder {
+    done: Vec<String>,
+    applied: Vec<Desired>,
+    attached: BTreeMap<String, u32>,
+    refuse_attach: Option<String>,
+    refuse_apply: bool,
+}
+
+impl Plane for Recorder {
+    fn apply(&mut self, desired: &Desired) -> Result<Applied> {
+        if self.refuse_apply {
+            bail!("the tables refuse");
+        }
+        self.done.push("apply".into());
+        let changed = self.applied.last().map_or(Vec::new(), |last| {
+            let differs = |host: &&slr_dataplane::router::Host| !last.hosts.contains(host);
+            desired.hosts.iter().filter(differs).map(|host| host.name.clone()).collect()
+        });
+        self.applied.push(desired.clone());
+        Ok(Applied { hosts_changed: changed, ..Applied::default() })
+    }
+
+    fn attach(&mut self, interface: &str, _: XdpMode) -> Result<XdpMode> {
+        if self.refuse_attach.as_deref() == Some(interface) {
+            bail!("{interface} refuses");
+        }
+        self.done.push(format!("attach {interface}"));
+        self.attached.insert(interface.to_owned(), index(interface));
+        Ok(XdpMode::Native)
+    }
+
+    fn detach(&mut self, interface: &str) -> Result<()> {
+        self.done.push(format!("detach {interface}"));
+        self.attached.remove(interface);
+        Ok(())
+    }
+
+    fn attached(&self) -> BTreeMap<String, u32> {
+        self.attached.clone()
+    }
+
+    fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport> {
+        self.done.push(format!("sweep tcp_idle_s={}", policy.tcp_idle_s));
+        Ok(SweepReport::default())
+    }
+}
+
+fn index(interface: &str) -> u32 {
+    interface.bytes().map(u32::from).sum()
+}
+
+fn loaded(interfaces: &str) -> Loaded {
+    let settings = format!(
+        "[node]\nname = \"slr-1\"\n[tunnel]\nsources = [\"10.1.255.0/24\"]\n[dataplane]\ninterfaces = {interfaces}\n\
+         [[subnet]]\nname = \"web\"\nprefix = \"192.0.2.0/24\"\n"
+    );
+    let settings = Settings::parse("c.toml", &settings).unwrap();
+    let hosts = "[[host]]\nname = \"h1\"\naddress = \"10.1.11.2\"\nsubnets = [\"web\"]\n\
+                 [[host]]\nname = \"h2\"\naddress = \"10.1.12.2\"\nsubnets = [\"web\"]\n\
+                 [[host]]\nname = \"h3\"\naddress = \"10.1.13.2\"\nsubnets = [\"web\"]\nstate = \"down\"\n";
+    let hosts = crate::hosts::parse("h.toml", hosts, &settings).unwrap();
+    Loaded { settings, hosts }
+}
+
+fn link(last: u8) -> Link {
+    Link { destination: MacAddr([2, 0, 0, 0, 0, last]), source: MacAddr([2; 6]), ifindex: 3, mtu: 1500 }
+}
+
+/// A report in which h1 and h2 have these links; h3 never has one.
+fn report(generation: u64, h1: Option<u8>, h2: Option<u8>) -> Report {
+    let of = |known: Option<u8>| known.map(link).ok_or(Unresolved::NoRoute);
+    let name = |text: &str| text.parse().unwrap();
+    let links: Links = [(name("h1"), of(h1)), (name("h2"), of(h2)), (name("h3"), of(None))].into();
+    let interfaces = ["wan0", "lan0"].map(|name| (name.to_owned(), index(name))).into();
+    Report { generation, links, interfaces }
+}
+
+/// A core with `wan0` in force since `now`.
+fn running(now: Instant) -> Core<Recorder> {
+    let mut core = Core::new(Recorder::default(), BTreeMap::new(), now);
+    core.propose(loaded("[\"wan0\"]"), 1, now);
+    assert!(matches!(core.handle_report(report(1, Some(1), Some(2)), now), Some(Output::InForce(_))));
+    core.plane_mut().done.clear();
+    core
+}
+
+fn links_applied(core: &Core<Recorder>) -> Vec<Option<u8>> {
+    core.plane().applied.last().unwrap().hosts.iter().map(|host| host.link.map(|link| link.destination.0[5])).collect()
+}
+
+#[test]
+fn the_first_configuration_waits_for_its_hosts_then_fills_the_tables_before_it_attaches() {
+    let now = Instant::now();
+    let mut core = Core::new(Recorder::default(), BTreeMap::new(), now);
+    core.propose(loaded("[\"wan0\"]"), 1, now);
+    assert!(core.handle_report(report(1, Some(1), None), now).is_none());
+    assert!(core.plane().done.is_empty());
+    let Some(Output::InForce(changes)) = core.handle_report(report(1, Some(1), Some(2)), now) else { panic!() };
+    assert_eq!(core.plane().done, ["apply", "attach wan0"]);
+    assert_eq!((changes.interfaces_attached, changes.unresolved), (vec!["wan0".to_owned()], vec![]));
+    assert_eq!(links_applied(&core), [Some(1), Some(2), None]);
+}
+
+#[test]
+fn a_host_that_never_answers_delays_a_second_and_no_more() {
+    let now = Instant::now();
+    let mut core = Core::new(Recorder::default(), BTreeMap::new(), now);
+    core.propose(loaded("[\"wan0\"]"), 1, now);
+    assert!(core.handle_report(report(1, Some(1), None), now).is_none());
+    assert_eq!(core.poll_timeout(), Some(now + RESOLVE_WAIT));
+    assert!(core.handle_timeout(now).is_none());
+    let Some(Output::InForce(changes)) = core.handle_timeout(now + RESOLVE_WAIT) else { panic!() };
+    assert_eq!(changes.unresolved, ["h2"]);
+}
+
+#[test]
+fn a_report_about_other_hosts_decides_nothing() {
+    let now = Instant::now();
+    let mut core = running(now);
+    core.propose(loaded("[\"wan0\"]"), 2, now);
+    assert!(core.handle_report(report(1, Some(1), Some(2)), now).is_none());
+    assert!(core.is_deciding() && core.plane().done.is_empty());
+    assert!(core.handle_report(report(2, Some(1), Some(2)), now).is_some());
+}
+
+#[test]
+fn templates_of_the_daemon_before_us_serve_until_the_hold_is_over() {
+    let now = Instant::now();
+    let held =
+        [("10.1.11.2", 71), ("10.1.12.2", 72)].map(|(address, last)| (address.parse().unwrap(), link(last))).into();
+    let mut core = Core::new(Recorder::default(), held, now);
+    core.propose(loaded("[\"wan0\"]"), 1, now);
+    core.handle_report(report(1, Some(1), None), now);
+    core.handle_timeout(now + RESOLVE_WAIT).unwrap();
+    assert_eq!(links_applied(&core), [Some(1), Some(72), None]);
+    while core.handle_timeout(now + HOLD).is_some() || core.poll_timeout() <= Some(now + HOLD) {}
+    assert_eq!(links_applied(&core), [Some(1), None, None]);
+}
+
+#[test]
+fn templates_follow_the_network() {
+    let now = Instant::now();
+    let mut core = running(now);
+    assert!(core.handle_report(report(1, Some(9), Some(2)), now).is_none());
+    assert_eq!(core.plane().done, ["apply"]);
+    assert_eq!(links_applied(&core), [Some(9), Some(2), None]);
+}
+
+#[test]
+fn an_interface_that_came_back_gets_the_program_again() {
+    let now = Instant::now();
+    let mut core = running(now);
+    let mut gone = report(1, Some(1), Some(2));
+    gone.interfaces.remove("wan0");
+    core.handle_report(gone, now);
+    assert_eq!(core.plane().done, ["apply"]);
+    core.plane_mut().attached.insert("wan0".to_owned(), 7);
+    core.handle_report(report(1, Some(1), Some(2)), now);
+    assert_eq!(core.plane().done, ["apply", "apply", "attach wan0"]);
+}
+
+#[test]
+fn an_interface_that_refuses_is_tried_again() {
+    let now = Instant::now();
+    let mut core =
+        Core::new(Recorder { refuse_attach: Some("lan0".into()), ..Recorder::default() }, BTreeMap::new(), now);
+    core.propose(loaded("[\"wan0\", \"lan0\"]"), 1, now);
+    let Some(Output::InForce(changes)) = core.handle_report(report(1, Some(1), Some(2)), now) else { panic!() };
+    assert_eq!(changes.interfaces_attached, ["wan0"]);
+    core.plane_mut().refuse_attach = None;
+    let due = core.poll_timeout().unwrap();
+    while core.plane().attached.len() < 2 && core.poll_timeout() <= Some(due + ATTACH_AGAIN) {
+        core.handle_timeout(due + ATTACH_AGAIN);
+    }
+    assert!(core.plane().attached.contains_key("lan0"));
+}
+
+#[test]
+fn a_daemon_that_no_interface_takes_ends() {
+    let now = Instant::now();
+    let mut core =
+        Core::new(Recorder { refuse_attach: Some("wan0".into()), ..Recorder::default() }, BTreeMap::new(), now);
+    core.propose(loaded("[\"wan0\"]"), 1, now);
+    let Some(Output::Refused(error)) = core.handle_report(report(1, Some(1), Some(2)), now) else { panic!() };
+    assert!(format!("{error:#}").contains("wan0 refuses") && core.in_force().is_none(), "{error:#}");
+}
+
+#[test]
+fn a_change_attaches_applies_and_detaches_in_this_order() {
+    let now = Instant::now();
+    let mut core = running(now);
+    core.propose(loaded("[\"lan0\"]"), 2, now);
+    let Some(Output::InForce(changes)) = core.handle_report(report(2, Some(1), Some(2)), now) else { panic!() };
+    assert_eq!(core.plane().done, ["attach lan0", "apply", "detach wan0"]);
+    assert_eq!((changes.interfaces_attached, changes.interfaces_detached), (vec!["lan0".into()], vec!["wan0".into()]));
+}
+
+#[test]
+fn a_change_that_is_refused_leaves_everything_as_it_was() {
+    let now = Instant::now();
+    for tables_refuse in [false, true] {
+        let mut core = running(now);
+        core.plane_mut().refuse_apply = tables_refuse;
+        core.plane_mut().refuse_attach = (!tables_refuse).then(|| "lan1".to_owned());
+        let before = core.plane().attached.clone();
+        core.propose(loaded("[\"wan0\", \"lan0\", \"lan1\"]"), 2, now);
+        let Some(Output::Refused(_)) = core.handle_report(report(2, Some(1), Some(2)), now) else { panic!() };
+        assert_eq!(core.plane().attached, before);
+        assert_eq!(core.in_force(), Some(&loaded("[\"wan0\"]")));
+        assert!(!core.plane().done.contains(&"apply".to_owned()), "{:?}", core.plane().done);
+    }
+}
+
+#[test]
+fn flows_are_aged_by_the_configuration_in_force() {
+    let now = Instant::now();
+    let mut core = running(now);
+    core.handle_timeout(now + SWEEP_EVERY);
+    assert_eq!(core.plane().done, ["sweep tcp_idle_s=14400"]);
+    assert_eq!(core.poll_timeout(), Some(now + SWEEP_EVERY * 2));
+}

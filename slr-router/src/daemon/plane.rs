@@ -1,0 +1,42 @@
+//! The data plane as the daemon's decisions see it: an edge that a test can record.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use slr_dataplane::router::{Applied, Desired, Router, SweepPolicy, SweepReport, XdpMode};
+
+/// What is done to the kernel.
+pub trait Plane {
+    /// Makes the tables say what is desired.
+    fn apply(&mut self, desired: &Desired) -> Result<Applied>;
+    /// Puts the program on an interface; returns the mode it runs in.
+    fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<XdpMode>;
+    /// Takes it off.
+    fn detach(&mut self, interface: &str) -> Result<()>;
+    /// Where it is: interfaces and their indexes.
+    fn attached(&self) -> BTreeMap<String, u32>;
+    /// Forgets flows that were silent for too long.
+    fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport>;
+}
+
+impl Plane for Router {
+    fn apply(&mut self, desired: &Desired) -> Result<Applied> {
+        Ok(Router::apply(self, desired)?)
+    }
+
+    fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<XdpMode> {
+        Ok(Router::attach(self, interface, mode)?)
+    }
+
+    fn detach(&mut self, interface: &str) -> Result<()> {
+        Ok(Router::detach(self, interface)?)
+    }
+
+    fn attached(&self) -> BTreeMap<String, u32> {
+        Router::attached(self).iter().map(|a| (a.interface.clone(), a.ifindex)).collect()
+    }
+
+    fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport> {
+        Ok(Router::sweep(self, policy)?)
+    }
+}

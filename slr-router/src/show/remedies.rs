@@ -1,0 +1,56 @@
+//! What usually helps when packets are dropped for a reason.
+
+use slr_dataplane::reason::RouterReason;
+
+/// The usual remedy; `None` for what is no drop.
+pub fn remedy(reason: RouterReason) -> Option<&'static str> {
+    use RouterReason as R;
+    Some(match reason {
+        R::Unset => "report it, with a capture that slr-router replay reproduces it from",
+        R::DropMalformedIp | R::DropTruncatedL4 => {
+            "noise from the internet in small numbers; many from one place: a broken device on the way, capture and look"
+        }
+        R::DropExtHeaders => "more headers than any honest sender writes; nothing to do",
+        R::DropProtocol => "a scan, or a protocol that virtual hosts do not speak; nothing to do",
+        R::DropNoActiveHost => {
+            "show subnets: no host with weight serves this subnet; set one active in the hosts file and reload"
+        }
+        R::DropOrphan => {
+            "flows that began before this router knew them; set orphan = \"ring\" if the ring has not changed since"
+        }
+        R::DropFragment => "first fragments take another way or come late; have senders use path MTU discovery",
+        R::DropTooBig => "raise the MTU between here and the hosts by the tunnel header, or clamp the clients' MSS",
+        R::DropIcmpLimit => "a flood of echo requests or oversized packets; raise icmp_per_s if they are honest",
+        R::DropIcmpQuote => "errors about packets that no virtual host sent: often forged; nothing to do",
+        R::DropIcmpType => "ICMP that no virtual host needs; nothing to do",
+        R::DropEcho => "the subnet is configured with echo = \"drop\"; set \"answer\" to be reachable by ping",
+        R::DropTunnelStranger => {
+            "add the sender's prefix as an [[upstream]] if it is a router of yours; else it is forged"
+        }
+        R::DropTunnelFragment => "an upstream's tunnel crosses a smaller MTU; make it honour path MTU discovery",
+        R::DropTunnelInner => "an upstream sends subnets that are not configured here; make both configurations agree",
+        R::DropTunnelNested => {
+            "an upstream tunnels into a tunnel: its hops lead to a virtual address; check its hosts file"
+        }
+        R::DropPmtuLearned => "nothing: the path MTU was taken over, show hops says which",
+        R::DropPmtuRefused => "frag-needed that matches no tunnel of ours: often forged; nothing to do",
+        R::DropHopUnusable => "show hosts says why the hosts of the ring cannot be reached",
+        R::DropHeadroom => "the driver leaves no room in front of packets: attach with xdp = \"generic\"",
+        R::DropEcn => "a router between the upstream and here marks packets whose sender knows no ECN; nothing to do",
+        R::DropPortZero => "no honest sender uses port 0; nothing to do",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slr_dataplane::reason::Verdict;
+
+    #[test]
+    fn every_drop_has_a_remedy_and_nothing_else_has() {
+        for reason in RouterReason::ALL {
+            assert_eq!(remedy(*reason).is_some(), reason.verdict() == Verdict::Drop, "{}", reason.name());
+        }
+    }
+}

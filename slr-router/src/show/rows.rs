@@ -1,0 +1,298 @@
+//! Answers: what the daemon knows, joined from configuration, watcher and kernel tables. `--json` prints these as they are.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use slr_dataplane::reason::{RouterReason, Verdict};
+use slr_dataplane::router::{FlowStatus, HopStatus, Router, SubnetStatus};
+use slr_model::{EchoPolicy, HostState, MacAddr, NodeName, OrphanPolicy, Protocol, Service, VirtualSubnet, Weight};
+
+use super::{FlowFilter, remedies};
+use crate::config::Settings;
+use crate::daemon::Core;
+
+/// What went through something.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Usage {
+    /// Packets from clients.
+    pub packets: u64,
+    /// Bytes of their datagrams.
+    pub bytes: u64,
+    /// Flows placed since the beginning.
+    pub flows_placed: u64,
+}
+
+impl From<slr_dataplane::router::Usage> for Usage {
+    fn from(usage: slr_dataplane::router::Usage) -> Self {
+        Self { packets: usage.packets, bytes: usage.bytes, flows_placed: usage.flows }
+    }
+}
+
+/// A host.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Host {
+    pub name: NodeName,
+    pub address: IpAddr,
+    pub state: HostState,
+    pub weight: Weight,
+    /// Names of the subnets it serves.
+    pub subnets: Vec<String>,
+    /// Index of its template; none while it is not in force.
+    pub hop: Option<u16>,
+    /// Whether packets are sent to it.
+    pub up: bool,
+    /// Bytes of the outer datagram that fit.
+    pub mtu: Option<u16>,
+    /// Destination MAC: its own, or its gateway's.
+    pub neighbour: Option<MacAddr>,
+    /// Why it cannot be reached, if so.
+    pub problem: Option<String>,
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// Flows pinned to it now. When a draining host has none, it may be stopped.
+    pub flows: u64,
+}
+
+/// Every configured host.
+pub fn hosts(core: &Core<Router>) -> Result<Vec<Host>> {
+    let Some(loaded) = core.in_force() else { return Ok(Vec::new()) };
+    let hops: BTreeMap<IpAddr, HopStatus> = core.plane().hops()?.into_iter().map(|hop| (hop.address, hop)).collect();
+    let pinned = pinned_by_host(core.plane())?;
+    let row = |host: &crate::hosts::Host| {
+        let hop = hops.get(&host.address);
+        let up = hop.is_some_and(|hop| hop.up);
+        Host {
+            name: host.name.clone(),
+            address: host.address,
+            state: host.state,
+            weight: host.weight,
+            subnets: host.subnets.iter().map(|prefix| subnet_name(&loaded.settings, prefix)).collect(),
+            hop: hop.map(|hop| hop.hop),
+            up,
+            mtu: hop.filter(|_| up).map(|hop| hop.mtu),
+            neighbour: hop.map(|hop| hop.link.destination).filter(|mac| !mac.is_zero()),
+            problem: match core.report().links.get(&host.name) {
+                Some(Err(problem)) => Some(problem.to_string()),
+                Some(Ok(_)) => None,
+                None => Some(crate::links::Unresolved::Unknown.to_string()),
+            },
+            usage: hop.map(|hop| hop.usage.into()).unwrap_or_default(),
+            flows: pinned.get(&host.name).copied().unwrap_or(0),
+        }
+    };
+    Ok(loaded.hosts.iter().map(row).collect())
+}
+
+fn subnet_name(settings: &Settings, prefix: &VirtualSubnet) -> String {
+    settings.subnets.iter().find(|s| s.prefix == *prefix).map_or_else(|| prefix.to_string(), |s| s.name.clone())
+}
+
+/// Walks the flow tables once.
+fn pinned_by_host(router: &Router) -> Result<BTreeMap<NodeName, u64>> {
+    let counts = RefCell::new(BTreeMap::new());
+    router.flows(usize::MAX, |flow| {
+        if let (true, Some(host)) = (flow.pinned, &flow.host) {
+            *counts.borrow_mut().entry(host.clone()).or_insert(0) += 1;
+        }
+        false
+    })?;
+    Ok(counts.into_inner())
+}
+
+/// A host's part of a subnet's ring.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Share {
+    pub host: NodeName,
+    pub slots: u64,
+    /// Of new flows, in per cent.
+    pub percent: f64,
+}
+
+/// A virtual subnet.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Subnet {
+    pub name: String,
+    pub prefix: VirtualSubnet,
+    pub account: u32,
+    /// What it serves; null: everything.
+    pub services: Option<Vec<Service>>,
+    pub orphan: OrphanPolicy,
+    pub echo: EchoPolicy,
+    pub ring_slots: u64,
+    pub shares: Vec<Share>,
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+/// Every configured subnet.
+pub fn subnets(core: &Core<Router>) -> Result<Vec<Subnet>> {
+    let Some(loaded) = core.in_force() else { return Ok(Vec::new()) };
+    let known: BTreeMap<VirtualSubnet, SubnetStatus> =
+        core.plane().subnets()?.into_iter().map(|subnet| (subnet.prefix, subnet)).collect();
+    let row = |subnet: &crate::config::Subnet| {
+        let status = known.get(&subnet.prefix);
+        let ring_slots = status.map_or(0, |status| u64::from(status.ring_slots));
+        let share = |(host, slots): &(NodeName, u32)| {
+            let percent = 100.0 * f64::from(*slots) / (ring_slots.max(1) as f64);
+            Share { host: host.clone(), slots: u64::from(*slots), percent: (percent * 100.0).round() / 100.0 }
+        };
+        Subnet {
+            name: subnet.name.clone(),
+            prefix: subnet.prefix,
+            account: subnet.account,
+            services: subnet.services.clone(),
+            orphan: subnet.orphan,
+            echo: subnet.echo,
+            ring_slots,
+            shares: status.map(|status| status.shares.iter().map(share).collect()).unwrap_or_default(),
+            usage: status.map(|status| status.usage.into()).unwrap_or_default(),
+        }
+    };
+    Ok(loaded.settings.subnets.iter().map(row).collect())
+}
+
+/// A remembered flow.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Flow {
+    pub protocol: Protocol,
+    pub client: SocketAddr,
+    pub virtual_host: SocketAddr,
+    /// Where it goes; null if its host is gone.
+    pub host: Option<NodeName>,
+    /// Pinned; else it has not shown two ends yet.
+    pub pinned: bool,
+    /// Seconds since its last packet.
+    pub idle_s: u32,
+    /// The client has sent FIN or RST.
+    pub closing: bool,
+}
+
+/// Some flows, and how many there are.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Flows {
+    pub pinned_v4: u64,
+    pub pinned_v6: u64,
+    pub capacity_per_family: u64,
+    /// There may be more than `flows` holds.
+    pub limit_reached: bool,
+    pub flows: Vec<Flow>,
+}
+
+/// Flows that the filter accepts.
+pub fn flows(filter: &FlowFilter, router: &Router) -> Result<Flows> {
+    let count = router.flow_count()?;
+    let limit = filter.limit as usize;
+    let flows: Vec<Flow> = router.flows(limit, |flow| accepts(filter, flow))?.iter().map(flow_row).collect();
+    Ok(Flows {
+        pinned_v4: count.pinned_v4,
+        pinned_v6: count.pinned_v6,
+        capacity_per_family: u64::from(count.capacity_per_family),
+        limit_reached: flows.len() == limit,
+        flows,
+    })
+}
+
+fn accepts(filter: &FlowFilter, flow: &FlowStatus) -> bool {
+    filter.client.is_none_or(|prefix| prefix.contains(&flow.key.client().ip()))
+        && (filter.host.is_none() || filter.host == flow.host)
+}
+
+fn flow_row(flow: &FlowStatus) -> Flow {
+    Flow {
+        protocol: flow.key.protocol(),
+        client: flow.key.client(),
+        virtual_host: flow.key.virtual_host(),
+        host: flow.host.clone(),
+        pinned: flow.pinned,
+        idle_s: flow.idle_s,
+        closing: flow.closing,
+    }
+}
+
+/// A hop template.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Hop {
+    pub hop: u16,
+    pub generation: u16,
+    /// Null: adopted, and claimed by no configured host.
+    pub host: Option<NodeName>,
+    pub address: IpAddr,
+    pub up: bool,
+    pub mtu: u16,
+    pub link_mtu: u16,
+    /// How long a learned path MTU is still believed.
+    pub mtu_expires_in_s: Option<u32>,
+    pub interface: Option<String>,
+    pub ifindex: u32,
+    pub source: MacAddr,
+    pub destination: MacAddr,
+    #[serde(flatten)]
+    pub usage: Usage,
+}
+
+/// Every template in use.
+pub fn hops(core: &Core<Router>) -> Result<Vec<Hop>> {
+    let names: BTreeMap<u32, &String> = core.report().interfaces.iter().map(|(name, index)| (*index, name)).collect();
+    let row = |hop: HopStatus| Hop {
+        hop: hop.hop,
+        generation: hop.generation,
+        host: hop.name,
+        address: hop.address,
+        up: hop.up,
+        mtu: hop.mtu,
+        link_mtu: hop.link_mtu,
+        mtu_expires_in_s: hop.mtu_expires_in_s,
+        interface: names.get(&hop.link.ifindex).map(|name| (*name).clone()),
+        ifindex: hop.link.ifindex,
+        source: hop.link.source,
+        destination: hop.link.destination,
+        usage: hop.usage.into(),
+    };
+    Ok(core.plane().hops()?.into_iter().map(row).collect())
+}
+
+/// A reason and how often it applied.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Counter {
+    pub reason: String,
+    /// `forward`, `reply`, `pass` or `drop`.
+    pub verdict: String,
+    pub packets: u64,
+    pub bytes: u64,
+    pub meaning: String,
+    /// What usually helps; drops only.
+    pub remedy: Option<String>,
+}
+
+/// Every reason.
+pub fn counters(router: &Router) -> Result<Vec<Counter>> {
+    let row = |(reason, counter): (RouterReason, slr_dataplane::router::Counter)| Counter {
+        reason: reason.name().to_owned(),
+        verdict: verdict_word(reason.verdict()).to_owned(),
+        packets: counter.packets,
+        bytes: counter.bytes,
+        meaning: reason.meaning().to_owned(),
+        remedy: remedies::remedy(reason).map(str::to_owned),
+    };
+    Ok(router.reasons()?.into_iter().map(row).collect())
+}
+
+/// The drops that happened, most frequent first.
+pub fn drops(router: &Router) -> Result<Vec<Counter>> {
+    let mut drops = counters(router)?;
+    drops.retain(|counter| counter.verdict == verdict_word(Verdict::Drop) && counter.packets > 0);
+    drops.sort_by_key(|counter| std::cmp::Reverse(counter.packets));
+    Ok(drops)
+}
+
+fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Drop => "drop",
+        Verdict::Pass => "pass",
+        Verdict::Forward => "forward",
+        Verdict::Reply => "reply",
+    }
+}
