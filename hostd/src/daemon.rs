@@ -89,6 +89,9 @@ impl Daemon {
         for interface in &settings.interfaces {
             sysctl::prepare_underlay(interface, &memory)?;
         }
+        if settings.subnets.iter().any(|subnet| !subnet.prefix.is_ipv4()) {
+            sysctl::allow_virtual_v6(&memory)?;
+        }
         net::add_missing(&self.links, &settings.groups()).await?;
         let desired = desired::tables(settings, mtu);
         let applied = self.host.apply(&desired)?;

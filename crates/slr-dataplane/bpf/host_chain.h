@@ -184,7 +184,7 @@ static __always_inline int readdress(struct host_config *cfg, __u8 proto, void *
 			return SLR_H_drop_malformed_inner;
 		if (!find_peer_v6(&ip->daddr))
 			return SLR_H_drop_relay_unlisted;
-		if (!(cfg->tunnel_v6[0] | cfg->tunnel_v6[1] | cfg->tunnel_v6[2] | cfg->tunnel_v6[3]))
+		if (!is_set(cfg->tunnel_v6))
 			return SLR_H_drop_relay_rewrite;
 		__builtin_memcpy(&ip->saddr, cfg->tunnel_v6, 16);
 		ip->hop_limit = SLR_TTL;

@@ -24,6 +24,12 @@ struct tunnel {
 	__u8 tos;
 };
 
+/* Have we a tunnel address of this family? */
+static __always_inline bool is_set(const __be32 *v6)
+{
+	return v6[0] | v6[1] | v6[2] | v6[3];
+}
+
 static __always_inline bool is_tunnel(__u8 proto)
 {
 	return proto == IPPROTO_IPIP || proto == IPPROTO_IPV6;
@@ -41,7 +47,7 @@ static __always_inline int open_v4(struct tunnel *t, void *data, void *end, __u6
 
 	if ((void *)(ip + 1) > end)
 		return SLR_H_pass_truncated;
-	if (likely(!is_tunnel(ip->protocol)) || ip->daddr != t->cfg->tunnel_v4)
+	if (likely(!is_tunnel(ip->protocol)) || ip->daddr != t->cfg->tunnel_v4 || !ip->daddr)
 		return SLR_H_pass_not_tunnel;
 	peer = find_peer_v4(ip->saddr);
 	if (!peer)
@@ -111,7 +117,8 @@ static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *d
 	if ((void *)(ip + 1) > end)
 		return SLR_H_pass_truncated;
 	t->proto = ip->nexthdr;
-	if (t->proto == IPPROTO_TCP || t->proto == IPPROTO_UDP || !same_v6((__be32 *)&ip->daddr, t->cfg->tunnel_v6))
+	if (t->proto == IPPROTO_TCP || t->proto == IPPROTO_UDP || !is_set(t->cfg->tunnel_v6) ||
+	    !same_v6((__be32 *)&ip->daddr, t->cfg->tunnel_v6))
 		return SLR_H_pass_not_tunnel;
 	t->l3 = off;
 	t->content = off + sizeof(*ip);

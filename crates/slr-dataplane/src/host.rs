@@ -85,6 +85,7 @@ pub struct Host {
 impl Host {
     /// Load the programs; take over what is pinned.
     pub fn load(options: &HostOptions) -> Result<(Self, HostAdoption), LoadError> {
+        libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, log_libbpf)));
         let pins = options.pin_dir.as_ref().map(|dir| dir.join(format!("v{}", crate::abi::VERSION)));
         let known = pins.as_ref().is_some_and(|dir| dir.join("settings").exists());
         let older = options.pin_dir.as_deref().map(upgrade::other_versions).unwrap_or_default();
@@ -196,6 +197,11 @@ impl Host {
         }
         fs::remove_dir_all(pin_dir).map_err(failed)
     }
+}
+
+/// libbpf writes to stderr, also what is no failure: "no such qdisc" only means that we make it. Errors come back as such.
+fn log_libbpf(_: libbpf_rs::PrintLevel, text: String) {
+    tracing::debug!(target: "libbpf", "{}", text.trim_end());
 }
 
 fn failed_run(source: io::Error) -> MapError {

@@ -7,6 +7,11 @@
 //! - `rp_filter` 2 where it is 1: a client's datagram out of a tunnel arrives on this interface although the way back to
 //!   the client may lead through another; the strict check would drop it. Loose still refuses sources without any route.
 //!
+//! And one for the network namespace:
+//!
+//! - `ipv6.ip_nonlocal_bind` 1: IPv6, unlike IPv4, lets a program bind to or send from configured addresses only; an
+//!   address that is local by a route is refused. Servers that name their virtual address need this.
+//!
 //! What was there before is remembered in a file, so that `hostd unload` can put it back.
 
 use std::collections::BTreeMap;
@@ -41,7 +46,17 @@ pub fn prepare_underlay(interface: &str, memory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts back what was there before, where it still is what hostd set or the interface has gone.
+/// Lets programs use the addresses of IPv6 virtual subnets by name.
+pub fn allow_virtual_v6(memory: &Path) -> Result<()> {
+    const NONLOCAL: &str = "ipv6/ip_nonlocal_bind";
+    let mut before = recall(memory)?;
+    if Path::new(ROOT).join(NONLOCAL).exists() && read(NONLOCAL)? == 0 {
+        set(NONLOCAL, 1, &mut before, memory)?;
+    }
+    Ok(())
+}
+
+/// Puts back what was there before; an interface that has gone took its sysctls along.
 pub fn restore(memory: &Path) -> Result<()> {
     for (path, value) in recall(memory)? {
         match fs::write(Path::new(ROOT).join(&path), &value) {

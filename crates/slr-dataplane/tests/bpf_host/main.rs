@@ -1,0 +1,9 @@
+//! The host's programs, packet by packet: what comes in, the reason it ends with, what goes on.
+
+mod bed;
+mod chain;
+mod deliver;
+mod egress;
+mod keepalive;
+mod malformed;
+mod tables;
