@@ -8,6 +8,7 @@
 //! [`control`] is the socket through which tests change a link while it runs; [`run`] is the loop over them.
 
 pub mod control;
+mod moderation;
 mod packet_socket;
 pub mod pipe;
 mod run;

@@ -178,14 +178,19 @@ fn one_core_of_the_emulator_carries_more_than_100_000_small_packets_per_second()
     let lab = Lab::scoped(&two_nodes(""), "t-pps").unwrap();
     assert_eq!(ping(&lab, "a", "-c 1 -W 5 10.9.0.2").received, 1);
     let emulator = lab.processes().unwrap().into_iter().find(|process| process.name == "linkemu").unwrap();
-    let (cpu_before, before) = (cpu_seconds(emulator.pid), lab.direction("a", "b").unwrap().counters.frames);
-    blast(&lab, 18, Duration::from_secs(1));
-    let (cpu, counters) = (cpu_seconds(emulator.pid) - cpu_before, lab.direction("a", "b").unwrap().counters);
-    let frames = counters.frames - before;
+    let frames = || lab.direction("a", "b").unwrap().counters.frames;
+    let (cpu_before, before, deadline) =
+        (cpu_seconds(emulator.pid), frames(), Instant::now() + Duration::from_secs(60));
+    while frames() - before < 50_000 {
+        assert!(Instant::now() < deadline, "50,000 frames did not pass within a minute");
+        blast(&lab, 18, Duration::from_millis(500));
+    }
+    let (cpu, frames) = (cpu_seconds(emulator.pid) - cpu_before, frames() - before);
     // Counted in time on a core, so that a busy machine does not fail the test.
     let per_core_second = f64::from(u32::try_from(frames).unwrap()) / cpu;
+    let counters = lab.direction("a", "b").unwrap().counters;
     println!("{frames} frames in {cpu:.2} s of CPU: {per_core_second:.0} per second and core; {counters:?}");
-    assert!(frames > 20_000 && per_core_second > 100_000.0, "{per_core_second} per core and second, {counters:?}");
+    assert!(per_core_second > 100_000.0, "{per_core_second} per core and second, {counters:?}");
 }
 
 /// Sends UDP datagrams of `len` bytes from a to b as fast as one thread can.

@@ -1,6 +1,7 @@
 //! The emulator's loop: one thread, one `ppoll` over all sockets, in the namespace that holds the emulator's ends.
 
 use super::control::{DirectionReport, LinkReport, MESSAGE_BYTES_MAX, Reply, Request};
+use super::moderation::Moderation;
 use super::packet_socket::{BATCH, Frame, PacketSocket, Receiver, VNET_HEADER_LEN};
 use super::pipe::Pipe;
 use super::{Config, LinkConfig, PROTOCOL_VERSION, ShapeChange};
@@ -23,6 +24,8 @@ struct Link {
     nodes: [String; 2],
     ends: [PacketSocket; 2],
     pipes: [Pipe<Frame>; 2],
+    /// Frames that each end has sent in the current window of [`Moderation`].
+    frames_in_window: [usize; 2],
 }
 
 /// What the loop is woken for besides frames.
@@ -44,10 +47,16 @@ pub fn run(config: &Config, mut on_owner_death: impl FnMut() -> Result<()>) -> R
     let mut control = Control::open(config)?;
     let mut receiver = Receiver::new();
     be_punctual();
+    let mut moderation = Moderation::default();
     loop {
+        if let Some(pause) = moderation.pause(Instant::now(), next_deadline(&links)) {
+            std::thread::sleep(pause);
+        }
         let (readable, owner_ended) = wait(&links, &control)?;
+        let new_window = moderation.begin_turn(Instant::now());
         for (link, readable) in links.iter_mut().zip(&readable) {
-            link.receive(*readable, &mut receiver);
+            link.receive(*readable, &mut receiver, new_window);
+            link.frames_in_window.iter().for_each(|frames| moderation.handle_frames(*frames));
         }
         let now = Instant::now();
         for link in &mut links {
@@ -85,8 +94,8 @@ fn wait(links: &[Link], control: &Control) -> Result<(Vec<[bool; 2]>, bool)> {
     let talks = std::iter::once(control.listener.as_fd()).chain(control.connections.iter().map(AsFd::as_fd));
     let fds = ends.chain(control.owner.iter().map(AsFd::as_fd)).chain(talks);
     let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-    let deadline = links.iter().flat_map(|link| &link.pipes).filter_map(Pipe::poll_timeout).min();
-    let timeout = deadline.map(|due| TimeSpec::from_duration(due.saturating_duration_since(Instant::now())));
+    let timeout =
+        next_deadline(links).map(|due| TimeSpec::from_duration(due.saturating_duration_since(Instant::now())));
     match ppoll(&mut fds, timeout, None) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => {}
         Err(error) => return Err(error).context("wait for frames"),
@@ -97,6 +106,10 @@ fn wait(links: &[Link], control: &Control) -> Result<(Vec<[bool; 2]>, bool)> {
     Ok((readable, owner_ended))
 }
 
+fn next_deadline(links: &[Link]) -> Option<Instant> {
+    links.iter().flat_map(|link| &link.pipes).filter_map(Pipe::poll_timeout).min()
+}
+
 impl Link {
     fn open(config: &LinkConfig, rng: &mut Rng) -> Result<Self> {
         let mut pipe = || Pipe::new(config.shape.clone(), Rng::new(rng.next_u64()));
@@ -104,16 +117,21 @@ impl Link {
             nodes: [config.a.0.clone(), config.b.0.clone()],
             ends: [PacketSocket::open(&config.a.1)?, PacketSocket::open(&config.b.1)?],
             pipes: [pipe(), pipe()],
+            frames_in_window: [0; 2],
         })
     }
 
-    fn receive(&mut self, readable: [bool; 2], receiver: &mut Receiver) {
+    fn receive(&mut self, readable: [bool; 2], receiver: &mut Receiver, new_window: bool) {
+        if new_window {
+            self.frames_in_window = [0; 2];
+        }
         for (end, _) in readable.iter().enumerate().filter(|(_, readable)| **readable) {
             let (socket, pipe) = (&self.ends[end], &mut self.pipes[end]);
             for _ in 0..BATCHES_PER_TURN {
                 let now = Instant::now();
                 let received =
                     receiver.receive(socket, |frame| pipe.handle_input(now, frame.len() - VNET_HEADER_LEN, frame));
+                self.frames_in_window[end] += received;
                 if received < BATCH {
                     break;
                 }

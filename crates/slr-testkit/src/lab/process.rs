@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -47,7 +48,11 @@ pub(super) fn spawn(dir: &RunDir, node: &str, name: &str, mut command: Command) 
     command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
-    let child = command.spawn().with_context(|| format!("start {} on {node} as {name}", words.join(" ")))?;
+    let child = command.spawn().map_err(|error| {
+        let remedy =
+            if error.kind() == ErrorKind::NotFound { " (is its package installed, its path right?)" } else { "" };
+        anyhow::Error::from(error).context(format!("start {} on {node} as {name}{remedy}", words.join(" ")))
+    })?;
     let pid = child.id();
     // A process that has ended already was never anybody's number but its own until we wait for it: 0 matches nothing.
     let start_ticks = Owner::of(pid).map_or(0, |owner| owner.start_ticks);
