@@ -2,7 +2,7 @@
 /* abi.h - the one truth for what the kernel programs and user space share.
  *
  * Rust sees these types through the skeleton's BTF and the reasons through build.rs; nothing here is written twice.
- * Plain integers only. Addresses and ports stay in network order (`__be`); counts, lengths and ticks are host order.
+ * Plain integers only. Addresses and ports stay in network order (`__be`); counts, lengths and times are host order.
  * A change of any layout below is a change of SLR_ABI_VERSION: pins of another version are never reused as they are,
  * user space copies them field by field (src/upgrade.rs).
  */
@@ -35,10 +35,9 @@ enum slr_const {
 	SLR_VLAN_TAGS_MAX = 2, /* 802.1ad and 802.1Q */
 	SLR_EXT_HEADERS_MAX = 6, /* RFC 8200 knows six worth passing */
 	SLR_CHAIN_MAX = 3, /* tunnel headers of a chain: the three hosts of a slot */
-	SLR_TICK_SHIFT = 30, /* a tick is 2^30 ns of CLOCK_MONOTONIC, 1.07 s: the age of a flow needs no finer */
 	SLR_TTL = 64, /* outer TTL and hop limit */
 	FLOW_CLOSING = 1 << 0, /* the client sent FIN or RST */
-	FLOW_REFRESHED = 1 << 1, /* spoke again a tick or more after it was pinned */
+	FLOW_REFRESHED = 1 << 1, /* spoke again a second or more after it was pinned */
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
 	HOP_V6 = 1 << 1, /* the outer header is IPv6 */
 	SUBNET_PORTS = 1 << 0, /* serves listed (protocol, port) pairs only */
@@ -101,7 +100,7 @@ struct flow {
 	__u16 hop_gen; /* must equal the hop's gen: an index given to another host un-pins */
 	__u16 subnet; /* index into `subnets`: whom to account */
 	__u16 entropy; /* spreads the outer source over the registered prefix */
-	__u32 seen; /* tick of the last packet */
+	__u32 seen; /* the `clock` at the last packet */
 	__u8 flags; /* FLOW_* */
 	__u8 pad[3];
 };
@@ -122,7 +121,7 @@ struct hop {
 	__u16 link_mtu;
 	__be16 src_mask; /* which of the outer source's low 16 bits are ours to vary */
 	__u32 ifindex; /* 0: the interface the packet came in on */
-	__u32 mtu_until; /* tick at which a learned mtu expires; 0: none learned */
+	__u32 mtu_until; /* the `clock` at which a learned mtu expires; 0: none learned */
 	union {
 		struct {
 			__be32 src;
@@ -217,7 +216,7 @@ struct router_config {
 	__u32 promote_burst;
 	__u32 icmp_per_s; /* ICMP answers a second and CPU */
 	__u32 icmp_burst;
-	__u32 pmtu_ticks; /* how long a learned path MTU is believed */
+	__u32 pmtu_s; /* how long a learned path MTU is believed */
 	__u32 pmtu_floor; /* no frag-needed lowers a path MTU below this */
 };
 

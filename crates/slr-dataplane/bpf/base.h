@@ -45,10 +45,20 @@ struct icmp_header {
 	};
 };
 
-static __always_inline __u32 now_tick(void)
-{
-	return bpf_ktime_get_coarse_ns() >> SLR_TICK_SHIFT;
-}
+/* A function that the verifier checks once, on its own, and not again for every state it is called in: whatever is off
+ * the express lane. Its pointers may be null for all the verifier knows. (Global functions, kernel 5.6; pointers to
+ * memory as arguments, 5.12.) */
+#define separate __attribute__((noinline))
+
+/* A look-up that keeps its own call site. clang merges the calls of two branches into one that takes either map; the
+ * verifier then inlines neither, and every packet pays for an indirect call (measured: 30 ns and more under retpolines).
+ * The empty assembly differs from site to site, so the branches differ too. */
+#define map_lookup(map, key)                                                                                           \
+	({                                                                                                             \
+		void *found_ = bpf_map_lookup_elem(map, key);                                                          \
+		asm volatile("" : "+r"(found_) : "i"(__COUNTER__));                                                    \
+		found_;                                                                                                \
+	})
 
 /* Fold a sum of 16-bit words to the checksum field (RFC 1071). */
 static __always_inline __u16 csum_fold(__u32 sum)

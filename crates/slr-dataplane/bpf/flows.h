@@ -9,12 +9,16 @@
 
 static __always_inline struct flow *find_flow(struct pkt *p)
 {
-	return p->family == AF_V4 ? bpf_map_lookup_elem(&flows_v4, &p->k4) : bpf_map_lookup_elem(&flows_v6, &p->k6);
+	if (p->family == AF_V4)
+		return map_lookup(&flows_v4, &p->k4);
+	return map_lookup(&flows_v6, &p->k6);
 }
 
 static __always_inline struct new_flow *find_new(struct pkt *p)
 {
-	return p->family == AF_V4 ? bpf_map_lookup_elem(&new_v4, &p->k4) : bpf_map_lookup_elem(&new_v6, &p->k6);
+	if (p->family == AF_V4)
+		return map_lookup(&new_v4, &p->k4);
+	return map_lookup(&new_v6, &p->k6);
 }
 
 /* The hop a recorded flow points to, if that host still is who it was. It may be out of reach for the moment: that does
@@ -22,7 +26,7 @@ static __always_inline struct new_flow *find_new(struct pkt *p)
 static __always_inline struct hop *hop_of_flow(struct flow *f)
 {
 	__u32 n = f->hop;
-	struct hop *h = bpf_map_lookup_elem(&hops, &n);
+	struct hop *h = map_lookup(&hops, &n);
 
 	return h && h->gen == f->hop_gen ? h : NULL;
 }
@@ -35,18 +39,15 @@ static __always_inline void take_path(struct pkt *p, struct flow *f)
 	p->subnet = f->subnet;
 }
 
-/* A hit writes at most a coarse age and, once each, the flags. */
-static __always_inline void touch(struct pkt *p, struct flow *f)
+/* A hit writes at most a coarse age and, once each, the flags. `tcp_flags` is 0 for what is not TCP. */
+static __always_inline void touch(struct flow *f, __u32 now, __u8 tcp_flags)
 {
-	if (f->seen != p->now) {
-		f->seen = p->now;
-		if (!(f->flags & FLOW_REFRESHED))
-			f->flags |= FLOW_REFRESHED;
+	if (unlikely(f->seen != now)) {
+		f->seen = now;
+		f->flags |= FLOW_REFRESHED;
 	}
-	if (p->proto != IPPROTO_TCP)
-		return;
-	if (unlikely(p->tcp_flags & (TCP_FIN | TCP_RST | TCP_SYN))) {
-		if (p->tcp_flags & TCP_SYN)
+	if (unlikely(tcp_flags & (TCP_FIN | TCP_RST | TCP_SYN))) {
+		if (tcp_flags & TCP_SYN)
 			f->flags &= ~FLOW_CLOSING;
 		else
 			f->flags |= FLOW_CLOSING;
@@ -114,7 +115,7 @@ static __always_inline bool may_pin(struct pkt *p, struct router_config *cfg)
 		key.prefix[0] = p->k6.client[0];
 		key.prefix[1] = p->k6.client[1] & bpf_htonl(0xffff0000);
 	}
-	b = bpf_map_lookup_elem(&buckets, &key);
+	b = map_lookup(&buckets, &key);
 	if (!b) {
 		struct bucket fresh = { .stamp_ns = now_ns, .credit = (cfg->promote_burst - 1) * TOKEN };
 
@@ -156,10 +157,14 @@ static __always_inline struct frag_key frag_key_of(struct pkt *p)
 	return key;
 }
 
-static __noinline int record_fragment(struct pkt *p)
+separate int record_fragment(struct pkt *p)
 {
-	struct frag_key key = frag_key_of(p);
-	struct flow f = path_of(p);
+	struct frag_key key;
+	struct flow f;
 
+	if (!p)
+		return SLR_R_unset;
+	key = frag_key_of(p);
+	f = path_of(p);
 	return bpf_map_update_elem(&frags, &key, &f, BPF_ANY);
 }

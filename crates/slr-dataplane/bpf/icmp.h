@@ -15,7 +15,7 @@ static __always_inline bool icmp_allowed(void)
 {
 	struct router_config *cfg = get_config();
 	__u32 zero = 0;
-	struct bucket *b = bpf_map_lookup_elem(&icmp_bucket, &zero);
+	struct bucket *b = map_lookup(&icmp_bucket, &zero);
 
 	return cfg && b && take_token(b, bpf_ktime_get_ns(), cfg->icmp_per_s, cfg->icmp_burst);
 }
@@ -83,7 +83,7 @@ static __always_inline void write_packet_too_big(struct ipv6hdr *ip, struct pkt 
 
 /* The datagram does not fit the hop's tunnel. 0: it does after all, a learned path MTU had expired. The message comes
  * from the virtual address, which the client talks to anyway and which exists in its address family. */
-static __noinline int too_big(struct xdp_md *ctx, struct pkt *p, struct hop *h)
+separate int too_big(struct xdp_md *ctx, struct pkt *p, struct hop *h)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 header, quote, mtu;
@@ -241,12 +241,12 @@ static __always_inline int tunnel_error(struct pkt *p, struct hop *h, struct quo
 	if (mtu < cfg->pmtu_floor || mtu >= h->mtu || q->len <= mtu || q->len > h->mtu)
 		return SLR_R_drop_pmtu_refused;
 	h->mtu = mtu;
-	h->mtu_until = p->now + cfg->pmtu_ticks;
+	h->mtu_until = p->now + cfg->pmtu_s;
 	return SLR_R_drop_pmtu_learned;
 }
 
 /* p is an ICMP message of either family; it is short of nothing but what it carries. */
-static __noinline int icmp(struct xdp_md *ctx, struct pkt *p)
+separate int icmp(struct xdp_md *ctx, struct pkt *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u64 l4;
@@ -298,10 +298,10 @@ static __noinline int icmp(struct xdp_md *ctx, struct pkt *p)
 			__builtin_memcpy(&to, quoted.client, 16);
 			src_low = quoted.vaddr[3] >> 16;
 		}
-		n = bpf_map_lookup_elem(&hop_by_addr, &to);
+		n = map_lookup(&hop_by_addr, &to);
 		if (n) {
 			index = *n;
-			h = bpf_map_lookup_elem(&hops, &index);
+			h = map_lookup(&hops, &index);
 			if (h)
 				return tunnel_error(p, h, &q, src_low, size ? (mtu ? mtu : 1) : 0);
 		}

@@ -31,7 +31,7 @@ struct pkt {
 	__u32 len; /* of the datagram, IP header included */
 	__u32 seq; /* TCP, host order */
 	__be32 frag_id;
-	__u32 now; /* tick */
+	__u32 now; /* the clock */
 	__u8 family; /* AF_V4, AF_V6; 0 until known */
 	__u8 proto;
 	__u8 tos;
@@ -130,11 +130,16 @@ struct ext_header {
 };
 
 /* Walk the extension headers from p->l4 (RFC 8200 4.1); leaves the upper protocol in p->proto. */
-static __noinline int skip_ext_headers(struct xdp_md *ctx, struct pkt *p)
+separate int skip_ext_headers(struct xdp_md *ctx, struct pkt *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u64 off = p->l4;
-	__u8 next = p->proto;
+	__u64 off;
+	__u8 next;
+
+	if (!p)
+		return SLR_R_unset;
+	off = p->l4;
+	next = p->proto;
 
 	for (int i = 0; i <= SLR_EXT_HEADERS_MAX; i++) {
 		struct ext_header *ext;

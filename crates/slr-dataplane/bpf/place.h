@@ -10,7 +10,7 @@ static __always_inline struct router_config *get_config(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&settings, &zero);
+	return map_lookup(&settings, &zero);
 }
 
 /* The subnet that the destination is in; p->subnet is its id. */
@@ -21,18 +21,18 @@ static __always_inline struct subnet *find_subnet(struct pkt *p)
 	if (p->family == AF_V4) {
 		struct prefix_v4 key = { .len = 32, .addr = p->k4.vaddr };
 
-		id = bpf_map_lookup_elem(&prefixes_v4, &key);
+		id = map_lookup(&prefixes_v4, &key);
 	} else {
 		struct prefix_v6 key = { .len = 128 };
 
 		__builtin_memcpy(key.addr, p->k6.vaddr, 16);
-		id = bpf_map_lookup_elem(&prefixes_v6, &key);
+		id = map_lookup(&prefixes_v6, &key);
 	}
 	if (!id)
 		return NULL;
 	n = *id;
 	p->subnet = n;
-	return bpf_map_lookup_elem(&subnets, &n);
+	return map_lookup(&subnets, &n);
 }
 
 static __always_inline __u16 find_class(struct pkt *p)
@@ -44,7 +44,7 @@ static __always_inline __u16 find_class(struct pkt *p)
 		key.client = mapped_v4(p->k4.client);
 	else
 		__builtin_memcpy(&key.client, p->k6.client, 16);
-	class = bpf_map_lookup_elem(&classes, &key);
+	class = map_lookup(&classes, &key);
 	return class ? *class : 0;
 }
 
@@ -61,14 +61,14 @@ static __always_inline struct service *find_service(struct pkt *p, struct subnet
 		if (sn->flags & (SUBNET_PORTS | SUBNET_CLASSES)) {
 			key.port = p->family == AF_V4 ? p->k4.vport : p->k6.vport;
 			key.proto = p->proto;
-			s = bpf_map_lookup_elem(&services, &key);
+			s = map_lookup(&services, &key);
 			if (s || (sn->flags & SUBNET_PORTS))
 				return s;
 			key.port = 0;
 			key.proto = 0;
 		}
 	}
-	return bpf_map_lookup_elem(&services, &key);
+	return map_lookup(&services, &key);
 }
 
 #define MIX 0x9e3779b97f4a7c15ULL
@@ -119,20 +119,20 @@ static __always_inline __u64 flow_hash(struct pkt *p, __u64 seed, __u32 mask)
 static __always_inline int pick(struct pkt *p, struct service *s, __u64 hash)
 {
 	__u32 ring = s->ring, slot;
-	ring_desc *desc = bpf_map_lookup_elem(&rings, &ring);
+	ring_desc *desc = map_lookup(&rings, &ring);
 	ring_slot *lanes;
 	__u64 lane;
 
 	if (!desc || !(__u32)*desc)
 		return SLR_R_drop_no_active_host;
 	slot = (*desc >> 32) + ((hash >> 32) * (__u32)*desc >> 32);
-	lanes = bpf_map_lookup_elem(&slots, &slot);
+	lanes = map_lookup(&slots, &slot);
 	if (!lanes)
 		return SLR_R_drop_no_active_host;
 	lane = *lanes;
 	for (int i = 0; i < SLR_CHAIN_MAX; i++, lane >>= 16) {
 		__u32 n = lane & 0xffff;
-		struct hop *h = bpf_map_lookup_elem(&hops, &n);
+		struct hop *h = map_lookup(&hops, &n);
 
 		if (n && h && (h->flags & HOP_UP)) {
 			p->hop = n;

@@ -11,46 +11,12 @@
 #include "place.h"
 #include "tunnel.h"
 #include "icmp.h"
+#include "forward.h"
 
 struct abi_anchor abi_anchor SEC(".data.abi");
 
-static __always_inline void count_usage(void *map, __u32 n, __u32 bytes, bool new_flow)
-{
-	struct usage *u = bpf_map_lookup_elem(map, &n);
-
-	if (u) {
-		u->packets++;
-		u->bytes += bytes;
-		if (new_flow)
-			u->flows++;
-	}
-}
-
-/* Into the hop's tunnel. Returns the reason to end with: `why`, unless something is in the way. */
-static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop *h, int why, int *action)
-{
-	int err;
-
-	if (unlikely(!(h->flags & HOP_UP)))
-		return SLR_R_drop_hop_unusable;
-	if (unlikely(p->len + outer_len(h) > h->mtu)) {
-		err = too_big(ctx, p, h);
-		if (err)
-			return err;
-	}
-	if (unlikely(p->frag == FRAG_FIRST))
-		record_fragment(p);
-	err = h->flags & HOP_V6 ? push_v6(ctx, p, h) : push_v4(ctx, p, h);
-	if (unlikely(err))
-		return err;
-	count_usage(&hop_usage, p->hop, p->len, why == SLR_R_fwd_new);
-	count_usage(&subnet_usage, p->subnet, p->len, why == SLR_R_fwd_new);
-	*action = h->ifindex && h->ifindex != ctx->ingress_ifindex ? bpf_redirect(h->ifindex, 0) : XDP_TX;
-	return why;
-}
-
 /* A packet whose flow is not pinned, or pinned to a hop that is gone. */
-static __noinline int miss(struct pkt *p)
+separate int miss(struct pkt *p)
 {
 	struct router_config *cfg = get_config();
 	struct new_flow *nf;
@@ -89,7 +55,7 @@ static __noinline int miss(struct pkt *p)
 }
 
 /* A later fragment: no ports, so only its first fragment knows. */
-static __noinline int fragment(struct pkt *p)
+separate int fragment(struct pkt *p)
 {
 	struct frag_key key;
 	struct flow *f;
@@ -97,7 +63,7 @@ static __noinline int fragment(struct pkt *p)
 	if (!p)
 		return SLR_R_unset;
 	key = frag_key_of(p);
-	f = bpf_map_lookup_elem(&frags, &key);
+	f = map_lookup(&frags, &key);
 	if (f && hop_of_flow(f)) {
 		take_path(p, f);
 		return SLR_R_fwd_fragment;
@@ -106,7 +72,7 @@ static __noinline int fragment(struct pkt *p)
 }
 
 /* A packet that could not be parsed to its end: ours to drop only if it was meant for us. */
-static __noinline int refuse(struct pkt *p, int reason)
+separate int refuse(struct pkt *p, int reason)
 {
 	if (!p || !p->family || reason == SLR_R_pass_truncated)
 		return SLR_R_pass_truncated;
@@ -125,7 +91,7 @@ static __always_inline int parse_network(struct xdp_md *ctx, struct pkt *p, __u6
 }
 
 /* A tunnel packet: if it is for us and from a registered upstream, only the datagram inside remains. */
-static __noinline int strip(struct xdp_md *ctx, struct pkt *p)
+separate int strip(struct xdp_md *ctx, struct pkt *p)
 {
 	struct prefix_v6 from = { .len = 128 };
 	struct slr_addr to;
@@ -143,9 +109,9 @@ static __noinline int strip(struct xdp_md *ctx, struct pkt *p)
 		__builtin_memcpy(&to, p->k6.vaddr, 16);
 		__builtin_memcpy(from.addr, p->k6.client, 16);
 	}
-	if (!bpf_map_lookup_elem(&tunnel_addrs, &to))
+	if (!map_lookup(&tunnel_addrs, &to))
 		return 0;
-	if (!bpf_map_lookup_elem(&upstreams, &from))
+	if (!map_lookup(&upstreams, &from))
 		return SLR_R_drop_tunnel_stranger;
 	if (p->frag)
 		return SLR_R_drop_tunnel_fragment;
@@ -184,50 +150,9 @@ static __always_inline struct hop *recall(struct pkt *p)
 		forget_flow(p);
 		return NULL;
 	}
-	touch(p, f);
+	touch(f, p->now, p->proto == IPPROTO_TCP ? p->tcp_flags : 0);
 	take_path(p, f);
 	return h;
-}
-
-static __always_inline int route(struct xdp_md *ctx, struct pkt *p, int *action)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct hop *h;
-	__be16 type;
-	__u32 n;
-	__u64 off;
-	int why;
-
-	off = parse_link(data, end, &type);
-	if (!off)
-		return SLR_R_pass_truncated;
-	p->family = 0;
-	why = parse_network(ctx, p, off, type);
-	if (unlikely(why))
-		return why == SLR_R_pass_not_ip ? why : refuse(p, why);
-	if (unlikely(p->proto == IPPROTO_IPIP || p->proto == IPPROTO_IPV6)) {
-		why = strip(ctx, p);
-		if (why)
-			return why;
-	}
-	p->now = now_tick();
-	if (unlikely(p->frag == FRAG_LATER)) {
-		why = fragment(p);
-	} else if (unlikely(p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)) {
-		why = icmp(ctx, p);
-	} else {
-		h = recall(p);
-		if (likely(h))
-			return forward(ctx, p, h, SLR_R_fwd_established, action);
-		why = miss(p);
-	}
-	if (why < SLR_R_fwd_established || why > SLR_R_fwd_echo)
-		return why;
-	n = p->hop;
-	h = bpf_map_lookup_elem(&hops, &n);
-	if (!h)
-		return SLR_R_drop_hop_unusable;
-	return forward(ctx, p, h, why, action);
 }
 
 #define REASON(n, name, verdict, text) [n] = SLR_##verdict,
@@ -237,15 +162,15 @@ static const __u8 verdict_of[SLR_R_NUM] = {
 #undef REASON
 
 /* The one place where a reason becomes a verdict, and is counted. */
-static __always_inline int conclude(struct xdp_md *ctx, struct pkt *p, __u32 why, int action)
+static __always_inline int conclude(__u32 why, __u32 bytes, int action)
 {
 	__u32 key = why;
-	struct counter *c = bpf_map_lookup_elem(&reasons, &key);
+	struct counter *c = map_lookup(&reasons, &key);
 
 	if (!c || why >= SLR_R_NUM)
 		return XDP_ABORTED;
 	c->packets++;
-	c->bytes += p->family ? p->len : (__u32)(ctx->data_end - ctx->data);
+	c->bytes += bytes;
 	switch (verdict_of[why]) {
 	case SLR_FORWARD:
 		return action;
@@ -258,14 +183,66 @@ static __always_inline int conclude(struct xdp_md *ctx, struct pkt *p, __u32 why
 	}
 }
 
+static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, int *action)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct hop *h;
+	__be16 type;
+	__u32 n;
+	__u64 off;
+	int why;
+
+	off = parse_link(data, end, &type);
+	if (!off)
+		return SLR_R_pass_truncated;
+	why = parse_network(ctx, p, off, type);
+	if (unlikely(why))
+		return why == SLR_R_pass_not_ip ? why : refuse(p, why);
+	if (unlikely(p->proto == IPPROTO_IPIP || p->proto == IPPROTO_IPV6)) {
+		why = strip(ctx, p);
+		if (why)
+			return why;
+	}
+	p->now = now_s();
+	if (unlikely(p->frag == FRAG_LATER)) {
+		why = fragment(p);
+	} else if (unlikely(p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)) {
+		why = icmp(ctx, p);
+	} else {
+		h = recall(p);
+		if (h)
+			return forward(ctx, p, h, SLR_R_fwd_established, action);
+		why = miss(p);
+	}
+	if (why < SLR_R_fwd_established || why > SLR_R_fwd_echo)
+		return why;
+	n = p->hop;
+	h = map_lookup(&hops, &n);
+	if (!h)
+		return SLR_R_drop_hop_unusable;
+	return forward(ctx, p, h, why, action);
+}
+
+/* The whole way, for every shape of packet. */
+separate int route(struct xdp_md *ctx)
+{
+	__u32 frame = ctx->data_end - ctx->data;
+	int action = XDP_ABORTED, why;
+	struct pkt p = {};
+
+	why = decide(ctx, &p, &action);
+	return conclude(why, p.family ? p.len : frame, action);
+}
+
 SEC("xdp")
 int slr_router(struct xdp_md *ctx)
 {
-	struct pkt p;
 	int action = XDP_ABORTED;
-	int why = route(ctx, &p, &action);
+	__u32 len = 0;
 
-	return conclude(ctx, &p, why, action);
+	if (likely(express(ctx, &len, &action)))
+		return conclude(SLR_R_fwd_established, len, action);
+	return route(ctx);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -6,68 +6,78 @@
 #include "packet.h"
 #include "router_maps.h"
 
-static __always_inline __u8 inner_proto(struct pkt *p)
-{
-	return p->family == AF_V4 ? IPPROTO_IPIP : IPPROTO_IPV6;
-}
+/* What goes into a tunnel. Small and passed by value: inlined, it lives in registers. */
+struct cargo {
+	__u64 l2; /* length of the link header in front of the datagram */
+	__u32 len; /* of the datagram */
+	__u16 entropy;
+	__u8 tos;
+	__u8 proto; /* the outer header's: IPPROTO_IPIP or IPPROTO_IPV6 */
+};
 
 static __always_inline __u32 outer_len(struct hop *h)
 {
 	return h->flags & HOP_V6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 }
 
-static __always_inline int push_v4(struct xdp_md *ctx, struct pkt *p, struct hop *h)
+/* Words, not memcpy: clang cannot assume an alignment in packets and would copy byte by byte. */
+static __always_inline void put_eth(void *data, struct hop *h)
 {
-	__be16 vary = bpf_htons(p->entropy) & h->src_mask;
-	__u8 proto = inner_proto(p);
-	__u32 sum = h->v4.csum;
+	*(__u64 *)data = *(__u64 *)h->eth;
+	*(__u32 *)(data + 8) = *(__u32 *)(h->eth + 8);
+	*(__u16 *)(data + 12) = *(__u16 *)(h->eth + 12);
+}
+
+static __always_inline int push_v4(struct xdp_md *ctx, struct hop *h, struct cargo c)
+{
+	__be16 vary = bpf_htons(c.entropy) & h->src_mask;
+	__be16 head = bpf_htons(0x4500 | c.tos), len = bpf_htons(c.len + sizeof(struct iphdr));
+	__be16 ttl_proto = bpf_htons(SLR_TTL << 8 | c.proto);
+	__u32 sum = h->v4.csum + head + len + ttl_proto + vary;
 	struct iphdr *ip;
 	void *data, *end;
 
-	if (bpf_xdp_adjust_head(ctx, (int)p->l3 - (int)(ETH_HLEN + sizeof(*ip))))
+	if (bpf_xdp_adjust_head(ctx, (int)c.l2 - (int)(ETH_HLEN + sizeof(*ip))))
 		return SLR_R_drop_headroom;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	ip = data + ETH_HLEN;
 	if ((void *)(ip + 1) > end)
 		return SLR_R_drop_headroom;
-	__builtin_memcpy(data, h->eth, ETH_HLEN);
-	*(__u16 *)ip = bpf_htons(0x4500 | p->tos);
-	ip->tot_len = bpf_htons(p->len + sizeof(*ip));
-	ip->id = 0; /* RFC 6864 4.1: atomic datagram */
-	ip->frag_off = bpf_htons(IP_DF);
-	ip->ttl = SLR_TTL;
-	ip->protocol = proto;
+	put_eth(data, h);
+	*(__be16 *)ip = head;
+	ip->tot_len = len;
+	*(__be32 *)&ip->id = bpf_htonl(IP_DF); /* id 0: an atomic datagram, RFC 6864 4.1 */
+	*(__be16 *)&ip->ttl = ttl_proto;
+	ip->check = csum_fold(sum);
 	ip->saddr = h->v4.src | (__u32)vary << 16;
 	ip->daddr = h->v4.dst;
-	sum += *(__u16 *)ip;
-	sum += ip->tot_len;
-	sum += bpf_htons(SLR_TTL << 8 | proto);
-	sum += vary;
-	ip->check = csum_fold(sum);
 	return 0;
 }
 
-static __always_inline int push_v6(struct xdp_md *ctx, struct pkt *p, struct hop *h)
+static __always_inline int push_v6(struct xdp_md *ctx, struct hop *h, struct cargo c)
 {
 	struct ipv6hdr *ip;
 	void *data, *end;
 
-	if (bpf_xdp_adjust_head(ctx, (int)p->l3 - (int)(ETH_HLEN + sizeof(*ip))))
+	if (bpf_xdp_adjust_head(ctx, (int)c.l2 - (int)(ETH_HLEN + sizeof(*ip))))
 		return SLR_R_drop_headroom;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	ip = data + ETH_HLEN;
 	if ((void *)(ip + 1) > end)
 		return SLR_R_drop_headroom;
-	__builtin_memcpy(data, h->eth, ETH_HLEN);
+	put_eth(data, h);
 	/* Flow label from the flow's entropy (RFC 6438): paths that hash on it see flows apart. */
-	*(__be32 *)ip = bpf_htonl(0x60000000 | (__u32)p->tos << 20 | p->entropy);
-	ip->payload_len = bpf_htons(p->len);
-	ip->nexthdr = inner_proto(p);
-	ip->hop_limit = SLR_TTL;
-	__builtin_memcpy(&ip->saddr, h->v6.src, 16);
-	ip->saddr.in6_u.u6_addr16[7] |= bpf_htons(p->entropy) & h->src_mask;
-	__builtin_memcpy(&ip->daddr, h->v6.dst, 16);
+	*(__be32 *)ip = bpf_htonl(0x60000000 | (__u32)c.tos << 20 | c.entropy);
+	*(__be32 *)&ip->payload_len = bpf_htonl(c.len << 16 | (__u32)c.proto << 8 | SLR_TTL);
+	((__be32 *)&ip->saddr)[0] = h->v6.src[0];
+	((__be32 *)&ip->saddr)[1] = h->v6.src[1];
+	((__be32 *)&ip->saddr)[2] = h->v6.src[2];
+	((__be32 *)&ip->saddr)[3] = h->v6.src[3] | (__u32)(bpf_htons(c.entropy) & h->src_mask) << 16;
+	((__be32 *)&ip->daddr)[0] = h->v6.dst[0];
+	((__be32 *)&ip->daddr)[1] = h->v6.dst[1];
+	((__be32 *)&ip->daddr)[2] = h->v6.dst[2];
+	((__be32 *)&ip->daddr)[3] = h->v6.dst[3];
 	return 0;
 }

@@ -188,14 +188,6 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], out: &mut Vec<u8>) -> io
     Ok((options.retval, options.duration))
 }
 
-/// Coarse monotonic time in nanoseconds: the clock that the programs read.
-pub fn monotonic_coarse_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a valid timespec to fill.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
-}
-
 /// The BTF of a kernel object, to be freed with it.
 pub struct KernelBtf(*mut libbpf_sys::btf);
 

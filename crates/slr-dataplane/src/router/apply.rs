@@ -120,15 +120,13 @@ fn check(desired: &Desired) -> Result<(), ApplyError> {
 }
 
 fn settings(config: &Config) -> router_config {
-    // Ticks are 2^30 ns; rounding up keeps "at least this long".
-    let ticks = (u64::from(config.pmtu_expiry_s) * 1_000_000_000).div_ceil(1 << slr_const::SLR_TICK_SHIFT.0);
     router_config {
         seed: config.seed,
         promote_per_s: config.promote_per_s,
         promote_burst: config.promote_burst,
         icmp_per_s: config.icmp_per_s,
         icmp_burst: config.icmp_burst,
-        pmtu_ticks: u32::try_from(ticks).unwrap_or(u32::MAX),
+        pmtu_s: config.pmtu_expiry_s,
         pmtu_floor: u32::from(config.pmtu_floor),
     }
 }

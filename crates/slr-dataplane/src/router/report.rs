@@ -5,10 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use slr_model::{FlowKey, NodeName, Protocol, VirtualSubnet};
 
 use super::desired::Link;
-use super::{Router, addr, hops, sweep, template};
+use super::{Router, addr, hops, template};
 use crate::abi::{counter, flow, flow_key_v4, flow_key_v6, slr_const};
 use crate::reason::RouterReason;
-use crate::sys;
 use crate::table::MapError;
 
 /// Packets, and bytes of the clients' datagrams, IP header included.
@@ -113,7 +112,7 @@ impl Router {
 
     /// Every hop in use.
     pub fn hops(&self) -> Result<Vec<HopStatus>, MapError> {
-        let now = sweep::tick(sys::monotonic_coarse_ns());
+        let now = self.clock()?;
         let mut all = Vec::new();
         for entry in self.hops.iter() {
             let id = entry.id.get();
@@ -128,7 +127,7 @@ impl Router {
                 up: current.flags & template::flag(slr_const::HOP_UP) != 0,
                 mtu: current.mtu,
                 link_mtu: current.link_mtu,
-                mtu_expires_in_s: expires.map(sweep::seconds),
+                mtu_expires_in_s: expires,
                 link: Link {
                     destination: slr_model::MacAddr(current.eth[..6].try_into().expect("six of fourteen")),
                     source: slr_model::MacAddr(current.eth[6..12].try_into().expect("six of fourteen")),
@@ -166,7 +165,7 @@ impl Router {
 
     /// Remembered flows that `wanted` accepts, at most `limit`; pinned ones first.
     pub fn flows(&self, limit: usize, wanted: impl Fn(&FlowStatus) -> bool) -> Result<Vec<FlowStatus>, MapError> {
-        let now = sweep::tick(sys::monotonic_coarse_ns());
+        let now = self.clock()?;
         let names: std::collections::BTreeMap<u16, (u16, Option<NodeName>)> = self
             .hops
             .iter()
@@ -180,7 +179,7 @@ impl Router {
                 key,
                 host: host.and_then(|(_, name)| name.clone()),
                 pinned,
-                idle_s: sweep::seconds(now.saturating_sub(flow.seen)),
+                idle_s: now.saturating_sub(flow.seen),
                 closing: u32::from(flow.flags) & slr_const::FLOW_CLOSING.0 != 0,
             };
             if wanted(&status) {

@@ -4,7 +4,6 @@
 //! may fill up, and new flows then ride the ring, which does not change either while the daemon is away.
 
 use crate::abi::{Pod, flow, slr_const};
-use crate::sys;
 use crate::table::{MapError, Table};
 
 use super::Router;
@@ -43,16 +42,6 @@ pub struct SweepReport {
     pub unproven: u64,
 }
 
-/// Ticks of `abi.h` at a monotonic time.
-pub fn tick(now_ns: u64) -> u32 {
-    u32::try_from(now_ns >> slr_const::SLR_TICK_SHIFT.0).unwrap_or(u32::MAX)
-}
-
-/// Seconds in a number of ticks, rounded down.
-pub fn seconds(ticks: u32) -> u32 {
-    u32::try_from((u64::from(ticks) << slr_const::SLR_TICK_SHIFT.0) / 1_000_000_000).unwrap_or(u32::MAX)
-}
-
 /// Why a flow is to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
@@ -62,7 +51,7 @@ enum Age {
 }
 
 fn judge(flow: &flow, tcp: bool, now: u32, pressure: bool, policy: &SweepPolicy) -> Option<Age> {
-    let silent_s = seconds(now.saturating_sub(flow.seen));
+    let silent_s = now.saturating_sub(flow.seen);
     let has = |flag: slr_const| u32::from(flow.flags) & flag.0 != 0;
     if tcp && has(slr_const::FLOW_CLOSING) && silent_s >= policy.closing_s {
         Some(Age::Closed)
@@ -77,11 +66,11 @@ fn judge(flow: &flow, tcp: bool, now: u32, pressure: bool, policy: &SweepPolicy)
 
 fn sweep_table<K: Pod>(
     table: &Table<K, flow>,
+    now: u32,
     is_tcp: impl Fn(&K) -> bool,
     policy: &SweepPolicy,
     report: &mut SweepReport,
 ) -> Result<(), MapError> {
-    let now = tick(sys::monotonic_coarse_ns());
     let mut count = 0u64;
     table.for_each(|_, _| count += 1)?;
     let pressure = count * 100 >= u64::from(table.capacity()) * u64::from(policy.pressure_percent);
@@ -105,12 +94,24 @@ fn sweep_table<K: Pod>(
 }
 
 impl Router {
-    /// Forget what has been silent for too long. Call it every few seconds.
+    /// Seconds of the daemon's life: what flows are aged by.
+    pub fn clock(&self) -> Result<u32, MapError> {
+        Ok(self.tables.clock.get(&0)?.unwrap_or_default())
+    }
+
+    /// Let time pass for the flows. The daemon calls it once a second; while there is no daemon nothing ages, since
+    /// nobody would sweep, and no learned path MTU expires.
+    pub fn advance_clock(&self, seconds: u32) -> Result<(), MapError> {
+        self.tables.clock.put(&0, &self.clock()?.saturating_add(seconds))
+    }
+
+    /// Forget what has been silent for too long, by the [clock](Router::advance_clock). Call it every few seconds.
     pub fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport, MapError> {
         const TCP: u32 = 6;
         let mut report = SweepReport::default();
-        sweep_table(&self.tables.flows_v4, |key| key.proto == TCP, policy, &mut report)?;
-        sweep_table(&self.tables.flows_v6, |key| key.proto == TCP, policy, &mut report)?;
+        let now = self.clock()?;
+        sweep_table(&self.tables.flows_v4, now, |key| key.proto == TCP, policy, &mut report)?;
+        sweep_table(&self.tables.flows_v6, now, |key| key.proto == TCP, policy, &mut report)?;
         Ok(report)
     }
 }
@@ -128,7 +129,7 @@ mod tests {
         let policy =
             SweepPolicy { tcp_idle_s: 1000, udp_idle_s: 100, closing_s: 10, unproven_s: 50, pressure_percent: 75 };
         let (closing, refreshed) = (slr_const::FLOW_CLOSING.0, slr_const::FLOW_REFRESHED.0);
-        let now = 10_000; // a tick is 1.07 s
+        let now = 10_000;
         for (name, silent, flags, tcp, pressure, expected) in [
             ("fresh", 0, 0, true, true, None),
             ("idle but within its time", 900, refreshed, true, true, None),

@@ -12,6 +12,7 @@ use crate::table::{PerCpu, Table};
 
 /// See `bpf/router_maps.h` for who writes and who reads.
 pub struct Tables {
+    pub clock: Table<u32, u32>,
     pub flows_v4: Table<flow_key_v4, flow>,
     pub flows_v6: Table<flow_key_v6, flow>,
     pub new_v4: Table<flow_key_v4, new_flow>,
@@ -39,6 +40,7 @@ impl Tables {
             MappedWords::new(map.as_fd(), words as usize).map_err(|source| LoadError::Pin { path: name.into(), source })
         };
         Ok(Self {
+            clock: Table::open(loaded, "clock")?,
             flows_v4: Table::open(loaded, "flows_v4")?,
             flows_v6: Table::open(loaded, "flows_v6")?,
             new_v4: Table::open(loaded, "new_v4")?,

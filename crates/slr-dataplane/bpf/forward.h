@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* forward.h - into a hop's tunnel, with its accounts; and the express lane, which most packets take. */
+#pragma once
+
+#include "flows.h"
+#include "icmp.h"
+#include "tunnel.h"
+
+static __always_inline void add_usage(struct usage *u, __u32 bytes, bool new_flow)
+{
+	if (!u)
+		return;
+	u->packets++;
+	u->bytes += bytes;
+	if (new_flow)
+		u->flows++;
+}
+
+static __always_inline void account(__u32 hop, __u32 subnet, __u32 bytes, bool new_flow)
+{
+	add_usage(map_lookup(&hop_usage, &hop), bytes, new_flow);
+	add_usage(map_lookup(&subnet_usage, &subnet), bytes, new_flow);
+}
+
+static __always_inline int way_out(struct xdp_md *ctx, struct hop *h)
+{
+	return h->ifindex && h->ifindex != ctx->ingress_ifindex ? bpf_redirect(h->ifindex, 0) : XDP_TX;
+}
+
+/* Into the hop's tunnel. Returns the reason to end with: `why`, unless something is in the way. */
+static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop *h, int why, int *action)
+{
+	struct cargo c;
+	int err;
+
+	if (unlikely(!(h->flags & HOP_UP)))
+		return SLR_R_drop_hop_unusable;
+	if (unlikely(p->len + outer_len(h) > h->mtu)) {
+		err = too_big(ctx, p, h);
+		if (err)
+			return err;
+	}
+	if (unlikely(p->frag == FRAG_FIRST))
+		record_fragment(p);
+	c = (struct cargo){
+		.l2 = p->l3,
+		.len = p->len,
+		.entropy = p->entropy,
+		.tos = p->tos,
+		.proto = p->family == AF_V4 ? IPPROTO_IPIP : IPPROTO_IPV6,
+	};
+	err = h->flags & HOP_V6 ? push_v6(ctx, h, c) : push_v4(ctx, h, c);
+	if (unlikely(err))
+		return err;
+	account(p->hop, p->subnet, p->len, why == SLR_R_fwd_new);
+	*action = way_out(ctx, h);
+	return why;
+}
+
+/* The shape that nearly all packets have: no tag, no option, no extension header, no fragment, and 20 bytes from the
+ * transport header on. It is handled in registers, without `struct pkt`, at two thirds of the cost. */
+
+/* Is the transport header whole, by its own account? TCP's flags go to *flags. */
+static __always_inline bool plain_l4(struct tcphdr *th, __u8 proto, __u32 room, __u8 *flags)
+{
+	if (proto == IPPROTO_TCP) {
+		*flags = ((__u8 *)th)[13];
+		return room >= sizeof(*th) && th->doff >= 5;
+	}
+	if (proto == IPPROTO_UDP) {
+		__u32 len = bpf_ntohs(((struct udphdr *)th)->len);
+
+		return len >= sizeof(struct udphdr) && len <= room;
+	}
+	return false;
+}
+
+/* A pinned flow that fits its hop, on its way. False: nothing was changed, take the whole way. */
+static __always_inline bool express_flow(struct xdp_md *ctx, struct flow *f, struct cargo c, __u8 tcp_flags, int *action)
+{
+	__u32 n, subnet;
+	struct hop *h;
+
+	if (!f)
+		return false;
+	n = f->hop;
+	h = map_lookup(&hops, &n);
+	if (!h || h->gen != f->hop_gen || !(h->flags & HOP_UP) || c.len + outer_len(h) > h->mtu)
+		return false;
+	c.entropy = f->entropy;
+	subnet = f->subnet;
+	touch(f, now_s(), tcp_flags);
+	if (h->flags & HOP_V6 ? push_v6(ctx, h, c) : push_v4(ctx, h, c))
+		return false; /* no headroom: adjust_head changed nothing; the whole way fails likewise, and says so */
+	account(n, subnet, c.len, false);
+	*action = way_out(ctx, h);
+	return true;
+}
+
+static __always_inline bool express_v4(struct xdp_md *ctx, void *data, void *end, __u32 *len, int *action)
+{
+	struct cargo c = { .l2 = ETH_HLEN, .proto = IPPROTO_IPIP };
+	struct iphdr *ip = data + ETH_HLEN;
+	struct tcphdr *th = (void *)(ip + 1);
+	struct flow_key_v4 key;
+	__u8 tcp_flags = 0;
+
+	if ((void *)(th + 1) > end)
+		return false;
+	c.len = bpf_ntohs(ip->tot_len);
+	c.tos = ip->tos;
+	if (*(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(IP_MF | IP_OFFSET) || (void *)ip + c.len > end ||
+	    c.len < sizeof(*ip) || !plain_l4(th, ip->protocol, c.len - sizeof(*ip), &tcp_flags))
+		return false;
+	key.client = ip->saddr;
+	key.vaddr = ip->daddr;
+	*(__be32 *)&key.client_port = *(__be32 *)&th->source; /* both ports */
+	key.proto = ip->protocol;
+	*len = c.len;
+	return express_flow(ctx, map_lookup(&flows_v4, &key), c, tcp_flags, action);
+}
+
+static __always_inline bool express_v6(struct xdp_md *ctx, void *data, void *end, __u32 *len, int *action)
+{
+	struct cargo c = { .l2 = ETH_HLEN, .proto = IPPROTO_IPV6 };
+	struct ipv6hdr *ip = data + ETH_HLEN;
+	struct tcphdr *th = (void *)(ip + 1);
+	struct flow_key_v6 key;
+	__u32 payload, head;
+	__u8 tcp_flags = 0;
+
+	if ((void *)(th + 1) > end)
+		return false;
+	payload = bpf_ntohs(ip->payload_len);
+	head = bpf_ntohl(*(__be32 *)ip);
+	c.len = payload + sizeof(*ip);
+	c.tos = head >> 20;
+	if (head >> 28 != 6 || (void *)ip + c.len > end || !plain_l4(th, ip->nexthdr, payload, &tcp_flags))
+		return false;
+	__builtin_memcpy(key.client, &ip->saddr, 16);
+	__builtin_memcpy(key.vaddr, &ip->daddr, 16);
+	*(__be32 *)&key.client_port = *(__be32 *)&th->source; /* both ports */
+	key.proto = ip->nexthdr;
+	*len = c.len;
+	return express_flow(ctx, map_lookup(&flows_v6, &key), c, tcp_flags, action);
+}
+
+/* The express lane. True: forwarded as fwd_established. */
+static __always_inline bool express(struct xdp_md *ctx, __u32 *len, int *action)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+
+	if ((void *)(eth + 1) > end)
+		return false;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return express_v4(ctx, data, end, len, action);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return express_v6(ctx, data, end, len, action);
+	return false;
+}
