@@ -1,8 +1,9 @@
 //! `bench dataplane`: nanoseconds per packet over a null program timed the same way.
 //!
 //! Every shot is one `BPF_PROG_TEST_RUN` with repeat 1, on one pinned CPU; the kernel times the program, and the null
-//! program's figure of the same batch is subtracted. Null, floors and candidates take turns batch by batch, so that drift
-//! of the machine hits all alike, and ratios are formed within a batch.
+//! program's figure of the same round is subtracted. Null, floors and candidates take turns batch by batch, so that drift
+//! of the machine hits all alike, and ratios are formed within a round. Cold cases sweep over all established flows, one
+//! program after another, and are compared flow range by flow range ([`measure::swept`]).
 
 mod case;
 mod measure;
@@ -31,9 +32,15 @@ pub struct Args {
     /// Single shots per batch
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     pub shots: u32,
-    /// Established flows that the cold cases visit in random order
+    /// Established flows that the cold cases visit, each once a sweep
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub cold_flows: u32,
+    /// Sweeps of the cold cases over all flows
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub sweeps: u32,
+    /// Measure only cases whose name contains this (may be given several times), and what they are compared with
+    #[arg(long, value_name = "TEXT")]
+    pub only: Vec<String>,
     /// Hosts of each address family
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub hosts: u16,
@@ -46,10 +53,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let machine = machine::settle()?;
     eprintln!("setting the scene: {} flows of each family", args.cold_flows);
-    let mut scene = scene::Scene::new(args)?;
-    let cases = case::all(&mut scene, args)?;
+    let scene = scene::Scene::new(args)?;
+    let (cold, hot) = case::all(&scene, args)?.into_iter().partition(|case| case.flows.is_cold());
     let watch = Watch::start();
-    let measured = measure::interleaved(&scene, cases, args)?;
+    let mut measured = measure::interleaved(&scene, hot, args)?;
+    measured.extend(measure::swept(&scene, cold, args)?);
     let report = Report::new(machine, watch.finish(), args, measured);
     if let Some(warning) = report.noise.warning() {
         eprintln!("{warning}");

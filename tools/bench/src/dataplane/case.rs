@@ -1,13 +1,15 @@
 //! The kinds of packets that are timed.
 
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 
 use anyhow::{Result, ensure};
-use slr_dataplane::reason::RouterReason;
+use slr_dataplane::reason::{RouterReason, Verdict};
 
 use super::Args;
+use super::measure::Estimator;
 use super::packets::Service;
-use super::scene::{ELSEWHERE, Scene, V4_IN_V4, V4_IN_V6, V6_IN_V4, V6_IN_V6};
+use super::scene::{ELSEWHERE_V4, ELSEWHERE_V6, Scene, V4_IN_V4, V4_IN_V6, V6_IN_V4, V6_IN_V6};
 use crate::target::{Measure, Target};
 
 /// Which program a case runs.
@@ -41,10 +43,10 @@ pub enum Flows {
     Same,
     /// One after another from here: nobody has seen it before.
     Fresh(u32),
-    /// The established ones in random order, from a place that moves on: what they touch left the caches long ago.
-    Shuffled {
+    /// All established ones in this order: what they touch left the caches long ago.
+    Sweep {
         /// The order.
-        order: Vec<u32>,
+        order: Rc<[u32]>,
         /// The next place in it.
         next: usize,
     },
@@ -83,12 +85,24 @@ impl Flows {
                 *flow += 1;
                 Some(*flow)
             }
-            Self::Shuffled { order, next } => {
+            Self::Sweep { order, next } => {
                 let flow = order[*next % order.len()];
                 *next += 1;
                 Some(flow)
             }
         }
+    }
+
+    /// Back to where a sweep starts, so that every sweep is over the same flows in the same batches.
+    pub fn rewind(&mut self) {
+        if let Self::Sweep { next, .. } = self {
+            *next = 0;
+        }
+    }
+
+    /// Do they sweep over the established flows?
+    pub fn is_cold(&self) -> bool {
+        matches!(self, Self::Sweep { .. })
     }
 }
 
@@ -99,12 +113,14 @@ const TX: u32 = 3;
 const FRESH_SYN: u32 = 2_000_000;
 const FRESH_ORPHAN: u32 = 8_000_000;
 
-/// Names of the cases that others are measured against.
+/// The case that every other one is measured over.
 pub const NULL: &str = "null";
 const FLOOR_V4: &str = "floor v4";
 const FLOOR_V6: &str = "floor v6";
-const FLOOR_V4_COLD: &str = "floor v4 cold";
-const FLOOR_V6_COLD: &str = "floor v6 cold";
+const FLOOR_V4_SWEPT: &str = "floor v4 cold, in order";
+const FLOOR_V6_SWEPT: &str = "floor v6 cold, in order";
+const FLOOR_V4_RANDOM: &str = "floor v4 cold, random";
+const FLOOR_V6_RANDOM: &str = "floor v6 cold, random";
 
 fn ratio(limit: f64) -> Target {
     Target { measure: Measure::RatioToFloor, limit }
@@ -114,96 +130,12 @@ fn over_null(limit: f64) -> Target {
     Target { measure: Measure::OverNullNs, limit }
 }
 
-/// Every case, in the order of the report, each checked to take the path it is named after.
-pub fn all(scene: &mut Scene, args: &Args) -> Result<Vec<Case>> {
-    let order = shuffled(args.cold_flows);
-    let cold = || Flows::Shuffled { order: order.clone(), next: 0 };
-    let yardstick = |name, what, program, service: Service, flows| Case {
-        name,
-        what,
-        program,
-        service,
-        packet: service.ack(0),
-        flows,
-        verdict: if program == Program::Null { PASS } else { TX },
-        reason: None,
-        floor: None,
-        targets: Vec::new(),
-    };
-    let router = |name, what, service, packet, flows, reason, floor, targets: &[Target]| Case {
-        name,
-        what,
-        program: Program::Router,
-        service,
-        packet,
-        flows,
-        verdict: if reason == RouterReason::PassNotOurs { PASS } else { TX },
-        reason: Some(reason),
-        floor,
-        targets: targets.to_vec(),
-    };
-    let established = |name, what, service: Service, flows, floor, targets: &[Target]| {
-        router(name, what, service, service.ack(0), flows, RouterReason::FwdEstablished, Some(floor), targets)
-    };
-    let new = |name, what, service: Service, targets: &[Target]| {
-        let flows = Flows::Fresh(FRESH_SYN);
-        router(name, what, service, service.syn(FRESH_SYN), flows, RouterReason::FwdNew, Some(FLOOR_V4), targets)
-    };
-    let echo = |name, what, service: Service| {
-        router(name, what, service, service.echo(0), Flows::Same, RouterReason::ReplyEcho, Some(FLOOR_V4), &[])
-    };
-    let cases = vec![
-        yardstick(NULL, "XDP_PASS and nothing else", Program::Null, V4_IN_V4, Flows::Same),
-        yardstick(FLOOR_V4, "one lookup, v4 in v4", Program::FloorV4, V4_IN_V4, Flows::Same),
-        yardstick(FLOOR_V6, "one lookup, v6 in v6", Program::FloorV6, V6_IN_V6, Flows::Same),
-        yardstick(FLOOR_V4_COLD, "the same over all flows", Program::FloorV4, V4_IN_V4, cold()),
-        yardstick(FLOOR_V6_COLD, "the same over all flows", Program::FloorV6, V6_IN_V6, cold()),
-        established(
-            "established v4 in v4",
-            "pinned flow, hot",
-            V4_IN_V4,
-            Flows::Same,
-            FLOOR_V4,
-            &[ratio(1.4), over_null(73.0)],
-        ),
-        established("established v6 in v6", "pinned flow, hot", V6_IN_V6, Flows::Same, FLOOR_V4, &[ratio(1.6)]),
-        established("established v4 in v6", "pinned flow, hot", V4_IN_V6, Flows::Same, FLOOR_V4, &[]),
-        established("established v6 in v4", "pinned flow, hot", V6_IN_V4, Flows::Same, FLOOR_V4, &[]),
-        established("v6 beside floor v6", "the same, v6 floor", V6_IN_V6, Flows::Same, FLOOR_V6, &[]),
-        established(
-            "cold v4 in v4",
-            "pinned flows, random order",
-            V4_IN_V4,
-            cold(),
-            FLOOR_V4_COLD,
-            &[ratio(1.4), over_null(227.0)],
-        ),
-        established("cold v6 in v6", "pinned flows, random order", V6_IN_V6, cold(), FLOOR_V6_COLD, &[]),
-        new("new flow v4", "SYN of another client each", V4_IN_V4, &[over_null(350.0)]),
-        new("new flow v6", "SYN of another client each", V6_IN_V6, &[over_null(350.0)]),
-        router(
-            "orphan v4",
-            "ACK of an unknown flow each",
-            V4_IN_V4,
-            V4_IN_V4.ack(FRESH_ORPHAN),
-            Flows::Fresh(FRESH_ORPHAN),
-            RouterReason::FwdOrphanRing,
-            Some(FLOOR_V4),
-            &[],
-        ),
-        router(
-            "not ours",
-            "passes to the kernel",
-            ELSEWHERE,
-            ELSEWHERE.ack(0),
-            Flows::Same,
-            RouterReason::PassNotOurs,
-            Some(FLOOR_V4),
-            &[],
-        ),
-        echo("echo v4", "echo request answered", V4_IN_V4),
-        echo("echo v6", "echo request answered", V6_IN_V6),
-    ];
+/// Every case that was asked for, in the order of the report, each checked to take the path it is named after.
+pub fn all(scene: &Scene, args: &Args) -> Result<Vec<Case>> {
+    let mut cases: Vec<Case> = [yardsticks(), established(), unknown(), cold(args)].into_iter().flatten().collect();
+    let asked = |name: &str| args.only.is_empty() || args.only.iter().any(|text| name.contains(text.as_str()));
+    let floors: Vec<&str> = cases.iter().filter(|case| asked(case.name)).filter_map(|case| case.floor).collect();
+    cases.retain(|case| asked(case.name) || case.name == NULL || floors.contains(&case.name));
     for case in &cases {
         case.check(scene)?;
     }
@@ -211,7 +143,116 @@ pub fn all(scene: &mut Scene, args: &Args) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
+fn yardstick(name: &'static str, what: &'static str, program: Program, service: Service, flows: Flows) -> Case {
+    let verdict = if program == Program::Null { PASS } else { TX };
+    let packet = service.ack(0);
+    Case { name, what, program, service, packet, flows, verdict, reason: None, floor: None, targets: Vec::new() }
+}
+
+/// The zero.
+pub fn null() -> Case {
+    yardstick(NULL, "XDP_PASS and nothing else", Program::Null, V4_IN_V4, Flows::Same)
+}
+
+fn yardsticks() -> Vec<Case> {
+    vec![
+        null(),
+        yardstick(FLOOR_V4, "one lookup, v4 in v4", Program::FloorV4, V4_IN_V4, Flows::Same),
+        yardstick(FLOOR_V6, "one lookup, v6 in v6", Program::FloorV6, V6_IN_V6, Flows::Same),
+    ]
+}
+
+/// A packet of the first established flow.
+fn pinned(name: &'static str, service: Service, floor: &'static str, targets: &[Target]) -> Case {
+    Case {
+        name,
+        what: "pinned flow, hot",
+        program: Program::Router,
+        service,
+        packet: service.ack(0),
+        flows: Flows::Same,
+        verdict: TX,
+        reason: Some(RouterReason::FwdEstablished),
+        floor: Some(floor),
+        targets: targets.to_vec(),
+    }
+}
+
+fn established() -> Vec<Case> {
+    vec![
+        pinned("established v4 in v4", V4_IN_V4, FLOOR_V4, &[ratio(1.4), over_null(73.0)]),
+        pinned("established v6 in v6", V6_IN_V6, FLOOR_V4, &[ratio(1.6)]),
+        pinned("established v4 in v6", V4_IN_V6, FLOOR_V4, &[]),
+        pinned("established v6 in v4", V6_IN_V4, FLOOR_V4, &[]),
+        pinned("established v6, by floor v6", V6_IN_V6, FLOOR_V6, &[]),
+    ]
+}
+
+/// A packet whose flow is not pinned.
+fn other(name: &'static str, what: &'static str, service: Service, packet: Vec<u8>, reason: RouterReason) -> Case {
+    let verdict = if reason.verdict() == Verdict::Pass { PASS } else { TX };
+    let reason = Some(reason);
+    let (program, flows, floor) = (Program::Router, Flows::Same, Some(FLOOR_V4));
+    Case { name, what, program, service, packet, flows, verdict, reason, floor, targets: Vec::new() }
+}
+
+fn unknown() -> Vec<Case> {
+    let new = |name, service: Service| Case {
+        flows: Flows::Fresh(FRESH_SYN),
+        targets: vec![over_null(350.0)],
+        ..other(name, "SYN of another flow each", service, service.syn(FRESH_SYN), RouterReason::FwdNew)
+    };
+    let orphan = |name, service: Service| Case {
+        flows: Flows::Fresh(FRESH_ORPHAN),
+        ..other(name, "ACK of an unknown flow each", service, service.ack(FRESH_ORPHAN), RouterReason::FwdOrphanRing)
+    };
+    let echo = |name, service: Service| {
+        other(name, "echo request, answered", service, service.echo(0), RouterReason::ReplyEcho)
+    };
+    vec![
+        new("new flow v4", V4_IN_V4),
+        new("new flow v6", V6_IN_V6),
+        orphan("orphan v4", V4_IN_V4),
+        orphan("orphan v6", V6_IN_V6),
+        other("not ours v4", "passes to the kernel", ELSEWHERE_V4, ELSEWHERE_V4.ack(0), RouterReason::PassNotOurs),
+        other("not ours v6", "passes to the kernel", ELSEWHERE_V6, ELSEWHERE_V6.ack(0), RouterReason::PassNotOurs),
+        echo("echo v4", V4_IN_V4),
+        echo("echo v6", V6_IN_V6),
+    ]
+}
+
+/// All established flows, each once a sweep. In the order in which they were established, their table entries lie side by
+/// side, as with the harness that the absolute target comes from (its floor: 190 ns). In random order every access misses
+/// caches and TLB alike: what a site with half a million flows really sees.
+fn cold(args: &Args) -> Vec<Case> {
+    let in_order: Rc<[u32]> = (0..args.cold_flows).collect();
+    let random = shuffled(args.cold_flows);
+    let sweep = |order: &Rc<[u32]>| Flows::Sweep { order: Rc::clone(order), next: 0 };
+    let floor =
+        |name, program, service, order| yardstick(name, "all flows, one lookup", program, service, sweep(order));
+    let candidate = |name, service, order, floor, targets: &[Target]| Case {
+        what: "all pinned flows",
+        flows: sweep(order),
+        ..pinned(name, service, floor, targets)
+    };
+    vec![
+        floor(FLOOR_V4_SWEPT, Program::FloorV4, V4_IN_V4, &in_order),
+        candidate("cold v4, in order", V4_IN_V4, &in_order, FLOOR_V4_SWEPT, &[ratio(1.4), over_null(227.0)]),
+        floor(FLOOR_V6_SWEPT, Program::FloorV6, V6_IN_V6, &in_order),
+        candidate("cold v6, in order", V6_IN_V6, &in_order, FLOOR_V6_SWEPT, &[]),
+        floor(FLOOR_V4_RANDOM, Program::FloorV4, V4_IN_V4, &random),
+        candidate("cold v4, random", V4_IN_V4, &random, FLOOR_V4_RANDOM, &[ratio(1.4)]),
+        floor(FLOOR_V6_RANDOM, Program::FloorV6, V6_IN_V6, &random),
+        candidate("cold v6, random", V6_IN_V6, &random, FLOOR_V6_RANDOM, &[]),
+    ]
+}
+
 impl Case {
+    /// How a batch's shots become one figure.
+    pub fn estimator(&self) -> Estimator {
+        if self.flows.is_cold() { Estimator::Midmean } else { Estimator::Mean }
+    }
+
     /// Does the router take the path that the case is named after?
     fn check(&self, scene: &Scene) -> Result<()> {
         if let Some(expected) = self.reason {
@@ -243,7 +284,7 @@ fn fill_new_flows(scene: &Scene) -> Result<()> {
 }
 
 /// The numbers below `count` in an order that no prefetcher guesses; the same in every run.
-fn shuffled(count: u32) -> Vec<u32> {
+fn shuffled(count: u32) -> Rc<[u32]> {
     let mut order: Vec<u32> = (0..count).collect();
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     for i in (1..order.len()).rev() {
@@ -253,7 +294,7 @@ fn shuffled(count: u32) -> Vec<u32> {
         state ^= state << 17;
         order.swap(i, (state % (i as u64 + 1)) as usize);
     }
-    order
+    order.into()
 }
 
 #[cfg(test)]
@@ -263,7 +304,7 @@ mod tests {
     #[test]
     fn shuffled_is_a_permutation_and_out_of_order() {
         let order = shuffled(10_000);
-        let mut sorted = order.clone();
+        let mut sorted = order.to_vec();
         sorted.sort_unstable();
         assert!(sorted.iter().copied().eq(0..10_000));
         let neighbours = order.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 16).count();
@@ -271,10 +312,10 @@ mod tests {
     }
 
     #[test]
-    fn fresh_flows_never_repeat_and_shuffled_ones_come_round() {
+    fn fresh_flows_never_repeat_and_swept_ones_come_round() {
         let mut fresh = Flows::Fresh(5);
         assert_eq!([fresh.next(), fresh.next()], [Some(6), Some(7)]);
-        let mut round = Flows::Shuffled { order: vec![2, 0, 1], next: 0 };
+        let mut round = Flows::Sweep { order: [2, 0, 1].into(), next: 0 };
         assert_eq!([(); 4].map(|()| round.next()), [Some(2), Some(0), Some(1), Some(2)]);
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use slr_daemon::table::Table;
 
 use super::Args;
-use super::case::{Case, NULL};
-use super::measure::Batch;
+use super::case::Case;
+use super::measure::{Batch, Estimator, Measured};
 use crate::machine::{Machine, Noise};
 use crate::statistics::Summary;
 use crate::target::{Measure, Verdict};
@@ -25,6 +25,8 @@ pub struct Report {
     pub batches: u32,
     /// Flows of the cold cases.
     pub cold_flows: u32,
+    /// Sweeps over them.
+    pub sweeps: u32,
     /// Hosts of each tunnel family.
     pub hosts: u16,
     /// Every case, yardsticks first.
@@ -40,12 +42,14 @@ pub struct Row {
     pub what: String,
     /// What the router counted it as; none for yardsticks.
     pub reason: Option<String>,
-    /// Nanoseconds as the kernel timed them, clock included: what is left of `batches` after the median.
-    pub raw_ns: Summary,
-    /// Nanoseconds over the null program of the same round.
+    /// How a batch's shots became the figure that verdicts are about.
+    pub estimator: Estimator,
+    /// Nanoseconds over the null program of the same round, by that estimator.
     pub over_null_ns: Summary,
-    /// The same by means instead of midmeans: costs that few packets pay for many show here.
+    /// The same by the mean of all shots but the slowest hundredth.
     pub mean_over_null_ns: Summary,
+    /// The same by the mean of the middle half.
+    pub midmean_over_null_ns: Summary,
     /// The case that `ratio` divides by.
     pub floor: Option<String>,
     /// Over null, divided by the floor's over null of the same round.
@@ -58,17 +62,17 @@ pub struct Row {
 
 impl Report {
     /// Sum up.
-    pub fn new(machine: Machine, noise: Noise, args: &Args, measured: Vec<(Case, Vec<Batch>)>) -> Self {
+    pub fn new(machine: Machine, noise: Noise, args: &Args, measured: Vec<Measured>) -> Self {
         let by_name: BTreeMap<&str, &[Batch]> =
             measured.iter().map(|(case, all)| (case.name, all.as_slice())).collect();
-        let null = by_name[NULL];
-        let cases = measured.iter().map(|(case, batches)| row(case, batches, null, &by_name)).collect();
+        let cases = measured.iter().map(|(case, batches)| row(case, batches, &by_name)).collect();
         Self {
             machine,
             noise,
             shots: args.shots,
             batches: args.batches,
             cold_flows: args.cold_flows,
+            sweeps: args.sweeps,
             hosts: args.hosts,
             cases,
         }
@@ -76,8 +80,9 @@ impl Report {
 
     /// For the terminal.
     pub fn table(&self) -> String {
-        let header = ["case", "ns over null", "p10", "p90", "mean", "of floor", "p10", "p90", "target", "verdict"]
-            .map(str::to_owned);
+        let header =
+            ["case", "ns over null", "p10", "p90", "mean", "midmean", "of floor", "p10", "p90", "target", "verdict"]
+                .map(str::to_owned);
         let mut table = Table::new(header);
         for row in &self.cases {
             let ns = row.over_null_ns;
@@ -91,6 +96,7 @@ impl Report {
                 format!("{:.1}", ns.p10),
                 format!("{:.1}", ns.p90),
                 format!("{:.1}", row.mean_over_null_ns.median),
+                format!("{:.1}", row.midmean_over_null_ns.median),
                 ratio(|r| r.median),
                 ratio(|r| r.p10),
                 ratio(|r| r.p90),
@@ -99,7 +105,7 @@ impl Report {
             ]);
             for verdict in targets {
                 let (limit, outcome) = cells(Some(verdict));
-                table.row([[""; 8].map(str::to_owned).to_vec(), vec![limit, outcome]].concat());
+                table.row([[""; 9].map(str::to_owned).to_vec(), vec![limit, outcome]].concat());
             }
         }
         format!("{table}\n{} batches of {} single shots; {}", self.batches, self.shots, self.setting())
@@ -123,10 +129,10 @@ impl Report {
         let n = &self.noise;
         format!(
             "# Nanoseconds per packet, {date}, {host}\n\n\
-             `bench dataplane --batches {batches} --shots {shots} --cold-flows {cold} --hosts {hosts}`: single shots \
-             (`BPF_PROG_TEST_RUN`, repeat 1). A batch's figure is the mean of the middle half of its shots; the null program's \
-             figure of the same round is subtracted, ratios are formed within a round; shown are median, 10th and 90th \
-             percentile over the batches. \"Mean\" is the same with each batch's mean. Verdicts compare unrounded medians.\n\n\
+             `bench dataplane --batches {batches} --shots {shots} --cold-flows {cold} --sweeps {sweeps} --hosts {hosts}`: single shots \
+             (`BPF_PROG_TEST_RUN`, repeat 1). A batch's figure is the mean of its shots but the slowest hundredth, for cold cases the \
+             mean of the middle half; the null program's figure of the same round is subtracted, ratios are formed within a round (cold: over the same flows); shown are median, 10th and 90th \
+             percentile over the batches. \"Mean\" and \"midmean\" show both estimators. Verdicts compare unrounded medians.\n\n\
              ```text\n{table}\n```\n\n\
              | Set-up | |\n|---|---|\n\
              | CPU | {cpu}{vm} |\n| CPUs | {cpus}, pinned to {pinned} |\n| Kernel | Linux {kernel} |\n\
@@ -139,6 +145,7 @@ impl Report {
             batches = self.batches,
             shots = self.shots,
             cold = self.cold_flows,
+            sweeps = self.sweeps,
             hosts = self.hosts,
             table = self.table(),
             cpu = m.cpu,
@@ -164,17 +171,17 @@ fn cells(verdict: Option<&Verdict>) -> (String, String) {
     verdict.map_or(("-".to_owned(), "-".to_owned()), |v| (v.limit_text(), v.outcome().to_owned()))
 }
 
-/// Figures of a case less those of the null program, round by round.
-fn over(batches: &[Batch], null: &[Batch], of: fn(&Batch) -> f64) -> Vec<f64> {
-    batches.iter().zip(null).map(|(batch, null)| of(batch) - of(null)).collect()
+fn over_null(batches: &[Batch], estimator: Estimator) -> Vec<f64> {
+    batches.iter().map(|batch| batch.over_null_ns(estimator)).collect()
 }
 
-fn row(case: &Case, batches: &[Batch], null: &[Batch], by_name: &BTreeMap<&str, &[Batch]>) -> Row {
-    let midmeans = over(batches, null, |batch| batch.midmean_ns);
-    let over_null_ns = Summary::of(&midmeans);
+fn row(case: &Case, batches: &[Batch], by_name: &BTreeMap<&str, &[Batch]>) -> Row {
+    let estimator = case.estimator();
+    let own = over_null(batches, estimator);
+    let over_null_ns = Summary::of(&own);
     let ratio = case.floor.map(|floor| {
-        let floor = over(by_name[floor], null, |batch| batch.midmean_ns);
-        Summary::of(&midmeans.iter().zip(floor).map(|(own, floor)| own / floor).collect::<Vec<f64>>())
+        let floor = over_null(by_name[floor], estimator);
+        Summary::of(&own.iter().zip(floor).map(|(own, floor)| own / floor).collect::<Vec<f64>>())
     });
     let measured = |measure| match measure {
         Measure::RatioToFloor => ratio.map_or(f64::NAN, |ratio| ratio.median),
@@ -185,9 +192,10 @@ fn row(case: &Case, batches: &[Batch], null: &[Batch], by_name: &BTreeMap<&str, 
         name: case.name.to_owned(),
         what: case.what.to_owned(),
         reason: case.reason.map(|reason| reason.name().to_owned()),
-        raw_ns: Summary::of(&batches.iter().map(|batch| batch.midmean_ns).collect::<Vec<f64>>()),
+        estimator,
         over_null_ns,
-        mean_over_null_ns: Summary::of(&over(batches, null, |batch| batch.mean_ns)),
+        mean_over_null_ns: Summary::of(&over_null(batches, Estimator::Mean)),
+        midmean_over_null_ns: Summary::of(&over_null(batches, Estimator::Midmean)),
         floor: case.floor.map(str::to_owned),
         ratio,
         targets: case.targets.iter().map(|target| target.judge(measured(target.measure))).collect(),

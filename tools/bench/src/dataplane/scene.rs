@@ -21,7 +21,9 @@ pub const V6_IN_V6: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 6, 0, 0, 
 /// IPv6 clients of hosts with IPv4 tunnels.
 pub const V6_IN_V4: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 4, 0, 0, 0, 0, 9));
 /// In no virtual subnet.
-pub const ELSEWHERE: Service = Service::V4(Ipv4Addr::new(203, 0, 113, 9));
+pub const ELSEWHERE_V4: Service = Service::V4(Ipv4Addr::new(203, 0, 113, 9));
+/// In no virtual subnet.
+pub const ELSEWHERE_V6: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9));
 
 /// The programs' flow tables: twice the cold flows fit, as in production, where they are not full.
 const FLOWS_PER_FAMILY: u32 = 1 << 20;
