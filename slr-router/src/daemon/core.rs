@@ -29,6 +29,8 @@ use crate::links::{Report, Target};
 
 /// How long a proposal waits for hosts to be resolved: an ARP exchange takes milliseconds, a dead host never answers.
 const RESOLVE_WAIT: Duration = Duration::from_secs(1);
+/// The same for the first one, at boot perhaps: a fresh IPv6 address may not be used for one to two seconds (RFC 4862 5.4).
+const FIRST_RESOLVE_WAIT: Duration = Duration::from_secs(3);
 /// How long templates of the daemon before us serve hosts that we have not resolved yet.
 pub const HOLD: Duration = Duration::from_secs(5);
 /// How often an interface that is missing or refused the program is tried again.
@@ -141,8 +143,9 @@ impl<P: Plane> Core<P> {
 
     /// Proposes a configuration whose hosts the watcher reports on under `generation`.
     pub fn propose(&mut self, loaded: Loaded, generation: u64, now: Instant) {
+        let wait = if self.in_force.is_some() { RESOLVE_WAIT } else { FIRST_RESOLVE_WAIT };
         self.proposal = Some(Proposal { loaded, generation });
-        self.timers.set(Timer::Proposal, now + RESOLVE_WAIT);
+        self.timers.set(Timer::Proposal, now + wait);
     }
 
     /// Takes what the watcher found.
@@ -189,11 +192,10 @@ impl<P: Plane> Core<P> {
         }
     }
 
-    /// Whether the links of all hosts that may get packets are known.
+    /// Whether the links of all hosts that may get packets are known, or held.
     fn is_resolved(&self, proposal: &Proposal) -> bool {
-        let known = |host: &Host| matches!(self.report.links.get(&host.name), Some(Ok(_)));
-        let needed = |host: &&Host| host.state.keeps_flows();
-        self.report.generation >= proposal.generation && proposal.loaded.hosts.iter().filter(needed).all(known)
+        let mut needed = proposal.loaded.hosts.iter().filter(|host| host.state.keeps_flows());
+        self.report.generation >= proposal.generation && needed.all(|host| self.link(host).is_some())
     }
 
     fn decide(&mut self) -> Output {

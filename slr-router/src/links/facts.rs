@@ -113,10 +113,11 @@ impl Facts {
             .collect()
     }
 
-    /// Whether the kernel is to be asked to keep this neighbour resolved. An entry that the operator wrote stays as it
-    /// is: taking it over would strip its permanence.
-    pub fn needs_managing(&self, key: &NeighbourKey) -> bool {
-        self.neighbours.get(key).is_none_or(|neighbour| !neighbour.fixed && !neighbour.managed)
+    /// Whether the kernel is to be asked to resolve this neighbour and keep it so. An entry that the operator wrote stays
+    /// as it is: taking it over would strip its permanence.
+    pub fn needs_asking(&self, key: &NeighbourKey) -> bool {
+        let settled = |neighbour: &Neighbour| neighbour.fixed || (neighbour.managed && neighbour.mac.is_some());
+        !self.neighbours.get(key).is_some_and(settled)
     }
 }
 
@@ -227,14 +228,15 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_asked_once_and_never_about_an_operators_entry() {
+    fn the_kernel_is_asked_until_it_manages_and_never_about_an_operators_entry() {
         let key = (3, ip("10.1.0.2"));
-        let with = |fixed, managed| {
+        let with = |mac, fixed, managed| {
             let mut facts = facts();
-            facts.neighbours.insert(key, Neighbour { mac: Some(HOST), fixed, managed });
-            facts.needs_managing(&key)
+            facts.neighbours.insert(key, Neighbour { mac, fixed, managed });
+            facts.needs_asking(&key)
         };
-        assert_eq!([with(false, false), with(false, true), with(true, false)], [true, false, false]);
-        assert!(facts().needs_managing(&(3, ip("10.1.0.99"))));
+        assert!(with(Some(HOST), false, false) && with(None, false, true));
+        assert!(!with(Some(HOST), false, true) && !with(Some(HOST), true, false));
+        assert!(facts().needs_asking(&(3, ip("10.1.0.99"))));
     }
 }

@@ -26,21 +26,26 @@ use super::facts::{Facts, Interface, Neighbour, NeighbourKey, Route};
 pub enum Scope {
     /// One of the neighbours that links depend on.
     Neighbours,
-    /// Interfaces, addresses, routes or rules: anything may be different.
+    /// Routes or rules: anything may be different.
     Everything,
+    /// Interfaces or addresses: everything, and neighbours that did not answer may answer now.
+    Interfaces,
 }
 
 /// What this notification makes us look at again. `wanted`: the neighbours that links depend on; others are noise.
 pub fn scope(payload: &NetlinkPayload<RouteNetlinkMessage>, wanted: &BTreeSet<NeighbourKey>) -> Option<Scope> {
-    use RouteNetlinkMessage::{DelNeighbour, NewNeighbour};
+    use RouteNetlinkMessage::{DelAddress, DelLink, DelNeighbour, NewAddress, NewLink, NewNeighbour};
     match payload {
         NetlinkPayload::InnerMessage(NewNeighbour(message) | DelNeighbour(message)) => {
             neighbour_key(message).filter(|key| wanted.contains(key)).map(|_| Scope::Neighbours)
         }
-        // An overrun lost notifications: any could have been among them.
-        NetlinkPayload::InnerMessage(_) | NetlinkPayload::Overrun(_) | NetlinkPayload::Error(_) => {
-            Some(Scope::Everything)
+        // An address that leaves its tentative state is among these: before, nobody could be asked from it.
+        NetlinkPayload::InnerMessage(NewLink(_) | DelLink(_) | NewAddress(_) | DelAddress(_)) => {
+            Some(Scope::Interfaces)
         }
+        NetlinkPayload::InnerMessage(_) => Some(Scope::Everything),
+        // Notifications were lost: any could have been among them.
+        NetlinkPayload::Overrun(_) | NetlinkPayload::Error(_) => Some(Scope::Interfaces),
         _ => None,
     }
 }

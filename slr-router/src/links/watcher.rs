@@ -25,7 +25,7 @@ const DEBOUNCE: Duration = Duration::from_millis(10);
 const REST: u32 = 4;
 /// Everything is looked at this often though nothing was heard: a lost notification costs this much and no more.
 const RECHECK: Duration = Duration::from_secs(10);
-/// A neighbour that the kernel does not manage is asked for again after this long.
+/// A neighbour that does not answer, or that the kernel does not manage, is asked for again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What tells us that a link may have changed.
@@ -97,7 +97,7 @@ struct Task {
     targets: watch::Receiver<(u64, Vec<Target>)>,
     publish: watch::Sender<Report>,
     facts: Facts,
-    /// When each unmanaged neighbour was last asked for.
+    /// When each neighbour was last asked for.
     asked: BTreeMap<NeighbourKey, Instant>,
     /// The neighbours that links depend on.
     wanted: BTreeSet<NeighbourKey>,
@@ -135,8 +135,8 @@ impl Task {
                 // 3. Time to look.
                 () = sleep_until(at) => {
                     let scope = self.due.take().map_or(Scope::Everything, |(scope, _)| scope);
-                    let scope = if recheck <= Instant::now() { Scope::Everything } else { scope };
-                    if scope == Scope::Everything {
+                    let scope = if recheck <= Instant::now() { scope.max(Scope::Everything) } else { scope };
+                    if scope >= Scope::Everything {
                         recheck = Instant::now() + RECHECK;
                     }
                     self.look(scope).await;
@@ -163,8 +163,11 @@ impl Task {
     async fn observe(&mut self, scope: Scope) -> Result<(), Error> {
         let (generation, targets) = self.targets.borrow_and_update().clone();
         match scope {
-            Scope::Everything => self.facts = netlink::gather(&self.handle, &targets).await?,
+            Scope::Everything | Scope::Interfaces => self.facts = netlink::gather(&self.handle, &targets).await?,
             Scope::Neighbours => self.facts.neighbours = netlink::neighbours(&self.handle).await?,
+        }
+        if scope == Scope::Interfaces {
+            self.asked.clear();
         }
         let wanted = self.facts.neighbours_wanted(&targets);
         let released: Vec<NeighbourKey> = self.wanted.difference(&wanted).copied().collect();
@@ -196,7 +199,7 @@ impl Task {
         let now = Instant::now();
         for key in &self.wanted {
             let asked_lately = self.asked.get(key).is_some_and(|at| now < *at + ASK_AGAIN);
-            if asked_lately || !self.facts.needs_managing(key) {
+            if asked_lately || !self.facts.needs_asking(key) {
                 continue;
             }
             self.asked.insert(*key, now);

@@ -221,14 +221,17 @@ pub struct Hop {
     pub host: Option<NodeName>,
     pub address: IpAddr,
     pub up: bool,
-    pub mtu: u16,
-    pub link_mtu: u16,
+    /// Bytes of the outer datagram that fit; null while it is not resolved.
+    pub mtu: Option<u16>,
+    /// Bytes that the link takes; more than `mtu` while a frag-needed is believed.
+    pub link_mtu: Option<u16>,
     /// How long a learned path MTU is still believed.
     pub mtu_expires_in_s: Option<u32>,
     pub interface: Option<String>,
     pub ifindex: u32,
-    pub source: MacAddr,
-    pub destination: MacAddr,
+    /// Source and destination MAC; null while it is not resolved.
+    pub source: Option<MacAddr>,
+    pub destination: Option<MacAddr>,
     #[serde(flatten)]
     pub usage: Usage,
 }
@@ -236,20 +239,23 @@ pub struct Hop {
 /// Every template in use.
 pub fn hops(core: &Core<Router>) -> Result<Vec<Hop>> {
     let names: BTreeMap<u32, &String> = core.report().interfaces.iter().map(|(name, index)| (*index, name)).collect();
-    let row = |hop: HopStatus| Hop {
-        hop: hop.hop,
-        generation: hop.generation,
-        host: hop.name,
-        address: hop.address,
-        up: hop.up,
-        mtu: hop.mtu,
-        link_mtu: hop.link_mtu,
-        mtu_expires_in_s: hop.mtu_expires_in_s,
-        interface: names.get(&hop.link.ifindex).map(|name| (*name).clone()),
-        ifindex: hop.link.ifindex,
-        source: hop.link.source,
-        destination: hop.link.destination,
-        usage: hop.usage.into(),
+    let row = |hop: HopStatus| {
+        let is_resolved = !hop.link.destination.is_zero();
+        Hop {
+            hop: hop.hop,
+            generation: hop.generation,
+            host: hop.name,
+            address: hop.address,
+            up: hop.up,
+            mtu: is_resolved.then_some(hop.mtu),
+            link_mtu: is_resolved.then_some(hop.link_mtu),
+            mtu_expires_in_s: hop.mtu_expires_in_s,
+            interface: names.get(&hop.link.ifindex).map(|name| (*name).clone()),
+            ifindex: hop.link.ifindex,
+            source: is_resolved.then_some(hop.link.source),
+            destination: is_resolved.then_some(hop.link.destination),
+            usage: hop.usage.into(),
+        }
     };
     Ok(core.plane().hops()?.into_iter().map(row).collect())
 }

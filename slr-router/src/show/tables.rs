@@ -148,12 +148,12 @@ pub fn hops(rows: &Vec<rows::Hop>) -> String {
             or_dash(row.host.as_ref()),
             row.address.to_string(),
             yes(row.up),
-            row.mtu.to_string(),
-            row.link_mtu.to_string(),
+            or_dash(row.mtu.as_ref()),
+            or_dash(row.link_mtu.as_ref()),
             row.mtu_expires_in_s.map_or_else(|| "-".to_owned(), age),
-            row.interface.clone().unwrap_or_else(|| row.ifindex.to_string()),
-            row.source.to_string(),
-            row.destination.to_string(),
+            or_dash(row.interface.as_ref()),
+            or_dash(row.source.as_ref()),
+            or_dash(row.destination.as_ref()),
             row.usage.packets.to_string(),
         ]);
     }
