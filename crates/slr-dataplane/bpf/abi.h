@@ -234,6 +234,9 @@ enum slr_host_const {
 	SLR_TCP_OPTIONS_MAX = 20, /* options that a header of 60 bytes can hold, padding apart; the MSS comes first */
 	TUNNEL_ROUTER = 1 << 0, /* may send us tunnels and keepalives */
 	TUNNEL_SITE_HOST = 1 << 1, /* may send us chains, and chains may go on to it */
+	SLR_SHORT_MAX = 8, /* prefixes of a kind that are scanned; more are looked up in a trie, which costs 20 ns a time */
+	TRIE_SERVED_V4 = 1 << 0,
+	TRIE_SERVED_V6 = 1 << 1,
 	UDP_OWNER_SOCKET = 0,
 	UDP_OWNER_CGROUP = 1,
 };
@@ -249,12 +252,35 @@ struct keepalive {
 	__be64 sent_ns; /* the router's clock; returned as it came */
 };
 
-/* What may change while packets flow. One element. */
+/* Prefixes that a scan of a few words finds faster than a trie. */
+struct short_v4 {
+	__be32 addr;
+	__be32 mask;
+	__u32 value;
+};
+
+struct short_v6 {
+	__u64 addr[2]; /* network order, as loaded */
+	__u64 mask[2];
+	__u64 value;
+};
+
+/* What may change while packets flow. Two elements, of which `active` names the one in force: a packet never meets half
+ * of a change. */
 struct host_config {
 	SLR_ABI_PAD(host)
 	__u64 netns_cookie; /* sockets of this network namespace get virtual UDP sources; 0: of any */
-	__be32 tunnel_v4; /* our tunnel addresses; 0: none of that family */
-	__be32 tunnel_v6[4];
+	struct short_v6 routers_v6[SLR_SHORT_MAX]; /* prefixes of registered routers; all of them, or none if they are more */
+	struct short_v6 served_v6[SLR_SHORT_MAX]; /* virtual subnets, value is the index; longest first; all or none */
+	struct short_v4 routers_v4[SLR_SHORT_MAX];
+	struct short_v4 served_v4[SLR_SHORT_MAX];
+	__u8 routers_v6_num;
+	__u8 served_v6_num;
+	__u8 routers_v4_num;
+	__u8 served_v4_num;
+	__u32 tries; /* TRIE_*: which tables hold more than the above */
+	__be32 tunnel_v6[4]; /* our tunnel addresses; 0: none of that family */
+	__be32 tunnel_v4;
 	__u32 socket_netns; /* where bpf_skc_lookup_tcp looks: -1 for our own */
 	__u16 mss_v4; /* largest MSS that a reply's SYN may carry; 0: do not touch */
 	__u16 mss_v6;

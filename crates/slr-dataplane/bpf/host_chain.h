@@ -137,28 +137,26 @@ static __always_inline bool has_socket_v6(struct xdp_md *ctx, struct innermost *
 static __always_inline int whose(struct tunnel *t, struct innermost *in, void *data, void *end)
 {
 	void *at = data + (in->at & OFFSET_MASK);
-	__u32 *subnet, *spoofed;
+	__u32 spoofed;
 
 	if (in->proto == IPPROTO_IPIP) {
 		struct iphdr *ip = at;
 
 		if ((void *)(ip + 1) > end)
 			return SLR_H_drop_malformed_inner;
-		subnet = find_served_v4(ip->daddr);
-		spoofed = find_served_v4(ip->saddr);
+		t->subnet = subnet_of_v4(t->cfg, ip->daddr);
+		spoofed = subnet_of_v4(t->cfg, ip->saddr);
 	} else {
 		struct ipv6hdr *ip = at;
 
 		if ((void *)(ip + 1) > end)
 			return SLR_H_drop_malformed_inner;
-		subnet = find_served_v6(&ip->daddr);
-		spoofed = find_served_v6(&ip->saddr);
+		t->subnet = subnet_of_v6(t->cfg, &ip->daddr);
+		spoofed = subnet_of_v6(t->cfg, &ip->saddr);
 	}
-	if (spoofed)
+	if (spoofed != NOT_SERVED)
 		return SLR_H_drop_spoofed_source;
-	if (subnet)
-		t->subnet = *subnet;
-	return subnet ? 1 : 0;
+	return t->subnet != NOT_SERVED;
 }
 
 /* May the next header's packet be sent where it says? Gives it our address and a fresh TTL. */
@@ -169,7 +167,7 @@ static __always_inline int readdress(struct host_config *cfg, __u8 proto, void *
 
 		if ((void *)(ip + 1) > end)
 			return SLR_H_drop_malformed_inner;
-		if (!find_peer_v4(ip->daddr))
+		if (!rights_v4(ip->daddr))
 			return SLR_H_drop_relay_unlisted;
 		if (!cfg->tunnel_v4)
 			return SLR_H_drop_relay_rewrite;
@@ -182,7 +180,7 @@ static __always_inline int readdress(struct host_config *cfg, __u8 proto, void *
 
 		if ((void *)(ip + 1) > end)
 			return SLR_H_drop_malformed_inner;
-		if (!find_peer_v6(&ip->daddr))
+		if (!rights_v6(&ip->daddr))
 			return SLR_H_drop_relay_unlisted;
 		if (!is_set(cfg->tunnel_v6))
 			return SLR_H_drop_relay_rewrite;

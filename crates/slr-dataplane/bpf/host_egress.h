@@ -23,7 +23,7 @@ struct sent {
 	__u8 proto;
 	bool v6;
 	bool later; /* a fragment without transport header */
-	__u32 subnet; /* of its source; SLR_SERVED_MAX: nobody's */
+	__u32 subnet; /* of its source */
 };
 
 /* Lower the MSS option's value at `at` if it is above `most`. The checksum's words are even, the option may be odd. */
@@ -75,15 +75,15 @@ static __noinline int clamp_mss(struct __sk_buff *skb, __u32 l4, __u32 most)
 }
 
 /* Give a datagram of a connected socket the virtual address as source (host_udp.h says when that is needed). */
-static __noinline int rewrite_source(struct __sk_buff *skb, struct sent *s)
+static __noinline int rewrite_source(struct __sk_buff *skb, struct sent *s, struct host_config *cfg)
 {
 	__u64 pseudo = BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0;
 	struct slr_addr from = {}, *to;
 	struct udp_peer key = {};
 	struct udphdr udp;
-	__u32 at, words, *subnet;
+	__u32 at, words;
 
-	if (!s || s->later || bpf_skb_load_bytes(skb, s->l4, &udp, sizeof(udp)))
+	if (!s || !cfg || s->later || bpf_skb_load_bytes(skb, s->l4, &udp, sizeof(udp)))
 		return 0;
 	key.owner = bpf_get_socket_cookie(skb);
 	key.client_port = udp.dest;
@@ -100,10 +100,11 @@ static __noinline int rewrite_source(struct __sk_buff *skb, struct sent *s)
 			return 0;
 	}
 	to = bpf_map_lookup_elem(&udp_connected, &key);
-	subnet = to ? s->v6 ? find_served_v6(to) : find_served_v4(to->word[3]) : NULL;
-	if (!to || !subnet) /* not a subnet of ours any more */
+	if (!to)
 		return 0;
-	s->subnet = *subnet;
+	s->subnet = s->v6 ? subnet_of_v6(cfg, to) : subnet_of_v4(cfg, to->word[3]);
+	if (s->subnet == NOT_SERVED) /* not any more */
+		return 0;
 	for (__u32 i = 0; i < 4 && i < words; i++) {
 		__be32 new = to->word[s->v6 ? i : 3];
 
@@ -117,10 +118,8 @@ static __noinline int rewrite_source(struct __sk_buff *skb, struct sent *s)
 }
 
 /* The network header, and whose traffic it is. */
-static __always_inline void read_sender(struct sent *s, void *data, void *end, __be16 type)
+static __always_inline void read_sender(struct host_config *cfg, struct sent *s, void *data, void *end, __be16 type)
 {
-	__u32 *subnet = NULL;
-
 	if (type == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data + s->l3;
 
@@ -129,7 +128,7 @@ static __always_inline void read_sender(struct sent *s, void *data, void *end, _
 		s->l4 = s->l3 + ip->ihl * 4;
 		s->proto = ip->protocol;
 		s->later = !!(ip->frag_off & bpf_htons(0x1fff));
-		subnet = find_served_v4(ip->saddr);
+		s->subnet = subnet_of_v4(cfg, ip->saddr);
 	} else if (type == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data + s->l3;
 
@@ -138,22 +137,19 @@ static __always_inline void read_sender(struct sent *s, void *data, void *end, _
 		s->v6 = true;
 		s->l4 = s->l3 + sizeof(*ip);
 		s->proto = ip->nexthdr;
-		subnet = find_served_v6(&ip->saddr);
+		s->subnet = subnet_of_v6(cfg, &ip->saddr);
 	}
-	if (subnet)
-		s->subnet = *subnet;
 }
 
 /* Of a TCP segment with a virtual source; returns the bytes of its header, and does to a SYN what has to be done. */
-static __always_inline __u32 leave_tcp(struct __sk_buff *skb, struct sent *s)
+static __always_inline __u32 leave_tcp(struct __sk_buff *skb, struct sent *s, struct host_config *cfg)
 {
-	struct host_config *cfg = get_config();
 	struct tcphdr th;
 	__u16 most;
 
 	if (bpf_skb_load_bytes(skb, s->l4, &th, sizeof(th)))
 		return 0;
-	if (th.syn && cfg) {
+	if (th.syn) {
 		most = s->v6 ? cfg->mss_v6 : cfg->mss_v4;
 		if (most && clamp_mss(skb, s->l4, most))
 			count(SLR_H_pass_mss_clamped, skb->len - s->l3);
@@ -164,20 +160,21 @@ static __always_inline __u32 leave_tcp(struct __sk_buff *skb, struct sent *s)
 static __always_inline void leave(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct sent s = { .subnet = SLR_SERVED_MAX };
+	struct sent s = { .subnet = NOT_SERVED };
+	struct host_config *cfg = get_config();
 	__u32 headers = sizeof(struct udphdr), segments;
 	__be16 type;
 
 	s.l3 = parse_link(data, end, &type);
-	if (!s.l3)
+	if (!s.l3 || !cfg)
 		return;
-	read_sender(&s, data, end, type);
-	if (s.subnet == SLR_SERVED_MAX) {
-		if (s.proto != IPPROTO_UDP || !rewrite_source(skb, &s))
+	read_sender(cfg, &s, data, end, type);
+	if (s.subnet == NOT_SERVED) {
+		if (s.proto != IPPROTO_UDP || !rewrite_source(skb, &s, cfg))
 			return;
 		count(SLR_H_pass_udp_source, skb->len - s.l3);
 	} else if (s.proto == IPPROTO_TCP && !s.later) {
-		headers = leave_tcp(skb, &s);
+		headers = leave_tcp(skb, &s, cfg);
 	}
 	/* As the wire will see it: a large buffer counts as the segments it becomes. */
 	segments = skb->gso_segs ? skb->gso_segs : 1;

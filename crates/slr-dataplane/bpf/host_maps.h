@@ -4,13 +4,20 @@
 
 #include "base.h"
 
-/* Written by user space. */
+/* Written by user space: the element that is not in force, then which one is. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
 	__type(value, struct host_config);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 } settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} active SEC(".maps");
 
 /* Who may send us tunnel packets, and where chains may go on to: TUNNEL_* by prefix. Written by user space. */
 struct {
@@ -80,39 +87,93 @@ struct {
 
 static __always_inline struct host_config *get_config(void)
 {
-	__u32 zero = 0;
+	__u32 zero = 0, *now = bpf_map_lookup_elem(&active, &zero), index;
 
-	return bpf_map_lookup_elem(&settings, &zero);
+	if (!now)
+		return NULL;
+	index = *now & 1;
+	return bpf_map_lookup_elem(&settings, &index);
 }
 
-static __always_inline __u32 *find_peer_v4(__be32 addr)
+static __always_inline bool matches_v4(const struct short_v4 *s, __be32 addr)
+{
+	return !((s->addr ^ addr) & s->mask);
+}
+
+static __always_inline bool matches_v6(const struct short_v6 *s, __u64 high, __u64 low)
+{
+	return !(((s->addr[0] ^ high) & s->mask[0]) | ((s->addr[1] ^ low) & s->mask[1]));
+}
+
+/* What a tunnel address may do: TUNNEL_*, 0 for a stranger. */
+static __always_inline __u32 rights_v4(__be32 addr)
 {
 	struct prefix_v4 key = { 32, addr };
+	__u32 *rights = bpf_map_lookup_elem(&peers_v4, &key);
 
-	return bpf_map_lookup_elem(&peers_v4, &key);
+	return rights ? *rights : 0;
 }
 
-static __always_inline __u32 *find_peer_v6(const void *addr)
+static __always_inline __u32 rights_v6(const void *addr)
 {
 	struct prefix_v6 key = { .len = 128 };
+	__u32 *rights;
 
 	__builtin_memcpy(key.addr, addr, 16);
-	return bpf_map_lookup_elem(&peers_v6, &key);
+	rights = bpf_map_lookup_elem(&peers_v6, &key);
+	return rights ? *rights : 0;
 }
 
-static __always_inline __u32 *find_served_v4(__be32 addr)
+/* The same of a sender, routers first. */
+static __always_inline __u32 sender_v4(const struct host_config *cfg, __be32 addr)
+{
+	for (__u32 i = 0; i < SLR_SHORT_MAX && i < cfg->routers_v4_num; i++)
+		if (matches_v4(&cfg->routers_v4[i], addr))
+			return TUNNEL_ROUTER;
+	return rights_v4(addr);
+}
+
+static __always_inline __u32 sender_v6(const struct host_config *cfg, const void *addr)
+{
+	__u64 high = *(const __u64 *)addr, low = *(const __u64 *)(addr + 8);
+
+	for (__u32 i = 0; i < SLR_SHORT_MAX && i < cfg->routers_v6_num; i++)
+		if (matches_v6(&cfg->routers_v6[i], high, low))
+			return TUNNEL_ROUTER;
+	return rights_v6(addr);
+}
+
+/* Index of the virtual subnet of ours that an address is in; NOT_SERVED if it is in none. */
+#define NOT_SERVED SLR_SERVED_MAX
+
+static __always_inline __u32 subnet_of_v4(const struct host_config *cfg, __be32 addr)
 {
 	struct prefix_v4 key = { 32, addr };
+	__u32 *subnet;
 
-	return bpf_map_lookup_elem(&served_v4, &key);
+	for (__u32 i = 0; i < SLR_SHORT_MAX && i < cfg->served_v4_num; i++)
+		if (matches_v4(&cfg->served_v4[i], addr))
+			return cfg->served_v4[i].value;
+	if (likely(!(cfg->tries & TRIE_SERVED_V4)))
+		return NOT_SERVED;
+	subnet = bpf_map_lookup_elem(&served_v4, &key);
+	return subnet ? *subnet : NOT_SERVED;
 }
 
-static __always_inline __u32 *find_served_v6(const void *addr)
+static __always_inline __u32 subnet_of_v6(const struct host_config *cfg, const void *addr)
 {
+	__u64 high = *(const __u64 *)addr, low = *(const __u64 *)(addr + 8);
 	struct prefix_v6 key = { .len = 128 };
+	__u32 *subnet;
 
+	for (__u32 i = 0; i < SLR_SHORT_MAX && i < cfg->served_v6_num; i++)
+		if (matches_v6(&cfg->served_v6[i], high, low))
+			return cfg->served_v6[i].value;
+	if (likely(!(cfg->tries & TRIE_SERVED_V6)))
+		return NOT_SERVED;
 	__builtin_memcpy(key.addr, addr, 16);
-	return bpf_map_lookup_elem(&served_v6, &key);
+	subnet = bpf_map_lookup_elem(&served_v6, &key);
+	return subnet ? *subnet : NOT_SERVED;
 }
 
 static __always_inline void count(__u32 why, __u64 bytes)

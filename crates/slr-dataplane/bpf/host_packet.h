@@ -43,14 +43,14 @@ static __always_inline __be16 type_of(__u8 proto)
 static __always_inline int open_v4(struct tunnel *t, void *data, void *end, __u64 off)
 {
 	struct iphdr *ip = data + off;
-	__u32 *peer, header, len;
+	__u32 header, len;
 
 	if ((void *)(ip + 1) > end)
 		return SLR_H_pass_truncated;
 	if (likely(!is_tunnel(ip->protocol)) || ip->daddr != t->cfg->tunnel_v4 || !ip->daddr)
 		return SLR_H_pass_not_tunnel;
-	peer = find_peer_v4(ip->saddr);
-	if (!peer)
+	t->peer = sender_v4(t->cfg, ip->saddr);
+	if (!t->peer)
 		return SLR_H_drop_stranger;
 	header = ip->ihl * 4;
 	len = bpf_ntohs(ip->tot_len);
@@ -61,7 +61,6 @@ static __always_inline int open_v4(struct tunnel *t, void *data, void *end, __u6
 	t->l3 = off;
 	t->content = off + header;
 	t->end = off + len;
-	t->peer = *peer;
 	t->proto = ip->protocol;
 	t->tos = ip->tos;
 	return 0;
@@ -111,7 +110,6 @@ static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *d
 	struct ipv6hdr *ip = data + off;
 	__u64 frame = end - data;
 	bool malformed;
-	__u32 *peer;
 	int err = 0;
 
 	if ((void *)(ip + 1) > end)
@@ -125,15 +123,14 @@ static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *d
 	t->end = t->content + bpf_ntohs(ip->payload_len);
 	t->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	malformed = ip->version != 6 || t->end > frame;
-	peer = find_peer_v6(&ip->saddr);
+	t->peer = sender_v6(t->cfg, &ip->saddr);
 	if (unlikely(!is_tunnel(t->proto))) {
 		err = skip_options(ctx, t);
 		if (err && err != SLR_H_drop_tunnel_fragment)
 			return err;
 	}
-	if (!peer)
+	if (!t->peer)
 		return SLR_H_drop_stranger;
-	t->peer = *peer;
 	return malformed || t->content > t->end ? SLR_H_drop_malformed_outer : err;
 }
 
@@ -141,7 +138,6 @@ static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *d
 static __always_inline int inspect_v4(struct tunnel *t, void *data, void *end)
 {
 	struct iphdr *ip = data + t->content;
-	__u32 *subnet;
 
 	if ((void *)(ip + 1) > end)
 		return SLR_H_drop_malformed_inner;
@@ -150,17 +146,15 @@ static __always_inline int inspect_v4(struct tunnel *t, void *data, void *end)
 		return SLR_H_drop_malformed_inner;
 	if (unlikely(is_tunnel(ip->protocol)))
 		return CONTENT_TUNNEL;
-	subnet = find_served_v4(ip->daddr);
-	if (unlikely(!subnet))
+	t->subnet = subnet_of_v4(t->cfg, ip->daddr);
+	if (unlikely(t->subnet == NOT_SERVED))
 		return ip->daddr == t->cfg->tunnel_v4 ? CONTENT_FOR_US : SLR_H_drop_not_served;
-	t->subnet = *subnet;
-	return find_served_v4(ip->saddr) ? SLR_H_drop_spoofed_source : 0;
+	return subnet_of_v4(t->cfg, ip->saddr) == NOT_SERVED ? 0 : SLR_H_drop_spoofed_source;
 }
 
 static __always_inline int inspect_v6(struct tunnel *t, void *data, void *end)
 {
 	struct ipv6hdr *ip = data + t->content;
-	__u32 *subnet;
 
 	if ((void *)(ip + 1) > end)
 		return SLR_H_drop_malformed_inner;
@@ -169,11 +163,10 @@ static __always_inline int inspect_v6(struct tunnel *t, void *data, void *end)
 		return SLR_H_drop_malformed_inner;
 	if (unlikely(is_tunnel(ip->nexthdr)))
 		return CONTENT_TUNNEL;
-	subnet = find_served_v6(&ip->daddr);
-	if (unlikely(!subnet))
+	t->subnet = subnet_of_v6(t->cfg, &ip->daddr);
+	if (unlikely(t->subnet == NOT_SERVED))
 		return same_v6((__be32 *)&ip->daddr, t->cfg->tunnel_v6) ? CONTENT_FOR_US : SLR_H_drop_not_served;
-	t->subnet = *subnet;
-	return find_served_v6(&ip->saddr) ? SLR_H_drop_spoofed_source : 0;
+	return subnet_of_v6(t->cfg, &ip->saddr) == NOT_SERVED ? 0 : SLR_H_drop_spoofed_source;
 }
 
 static __always_inline int swap_macs(struct xdp_md *ctx)

@@ -56,15 +56,19 @@ static __always_inline void remember(struct udp_peer *key, const struct slr_addr
 SEC("cgroup_skb/ingress")
 int slr_udp_seen(struct __sk_buff *skb)
 {
+	struct host_config *cfg = get_config();
 	struct slr_addr virtual = {};
 	struct udp_peer key = {};
 	struct udphdr udp;
 	__u32 l4;
 
+	if (!cfg)
+		return 1;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.protocol != IPPROTO_UDP || !find_served_v4(ip.daddr))
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.protocol != IPPROTO_UDP ||
+		    subnet_of_v4(cfg, ip.daddr) == NOT_SERVED)
 			return 1;
 		l4 = ip.ihl * 4;
 		virtual = mapped_v4(ip.daddr);
@@ -72,7 +76,8 @@ int slr_udp_seen(struct __sk_buff *skb)
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr ip;
 
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_UDP || !find_served_v6(&ip.daddr))
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_UDP ||
+		    subnet_of_v6(cfg, &ip.daddr) == NOT_SERVED)
 			return 1;
 		l4 = sizeof(ip);
 		__builtin_memcpy(&virtual, &ip.daddr, 16);

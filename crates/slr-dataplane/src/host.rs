@@ -10,6 +10,7 @@ mod cgroup;
 mod desired;
 mod egress;
 mod report;
+mod settings;
 mod tables;
 
 use std::fs;

@@ -6,7 +6,7 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/host.skel.rs"));
 }
 
-pub use skeleton::types::{counter, host_config, host_usage, prefix_v4, prefix_v6, slr_host_const};
+pub use skeleton::types::{counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6, slr_host_const};
 
 use crate::abi::Pod;
 
@@ -20,4 +20,4 @@ macro_rules! pod {
     };
 }
 
-pod!(counter, host_config, host_usage, prefix_v4, prefix_v6);
+pod!(counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6);

@@ -1,5 +1,5 @@
-//! From desired to actual. Peers and settings come before the subnets that lead packets to them; what goes leaves in the
-//! opposite order. A subnet keeps its index, and so its counters, for as long as it is served.
+//! From desired to actual. New peers and subnets enter the tries first, then the settings are flipped, then what is not
+//! wanted any more leaves the tries. A subnet keeps its index, and so its counters, for as long as it is served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,9 +9,11 @@ use ipnet::IpNet;
 use slr_model::VirtualSubnet;
 use thiserror::Error;
 
+use super::Host;
 use super::abi::{host_config, prefix_v4, prefix_v6, slr_host_const};
-use super::desired::{HostDesired, SocketScope};
-use super::{Host, cgroup};
+use super::desired::HostDesired;
+use super::settings::settings;
+use crate::abi::Pod;
 use crate::router::addr;
 use crate::table::{MapError, Table};
 
@@ -56,19 +58,16 @@ impl Host {
         check("peers", peers.len(), slr_host_const::SLR_PEERS_MAX.0)?;
         let wanted: BTreeSet<VirtualSubnet> = desired.subnets.iter().copied().collect();
         check("virtual subnets", wanted.len(), slr_host_const::SLR_SERVED_MAX.0)?;
-        let settings = settings(desired)?;
-
         let known_peers = self.known_peers()?;
         let mut served = self.served()?;
         let mut applied = HostApplied::default();
-        for (net, flags) in &peers {
-            if known_peers.get(net) != Some(flags) {
-                self.put_peer(*net, *flags)?;
+        for (net, rights) in &peers {
+            if known_peers.get(net) != Some(rights) {
+                self.put_peer(*net, *rights)?;
                 applied.peers_changed.push(*net);
             }
         }
-        self.tables.settings.put(&0, &settings)?;
-        // What goes first frees its index, unless that would leave no index for what comes.
+        // What goes must free its place in the trie before what comes takes it; a full table has no room for both.
         let gone: Vec<VirtualSubnet> = served.keys().filter(|subnet| !wanted.contains(subnet)).copied().collect();
         for subnet in gone {
             self.remove_served(subnet)?;
@@ -84,12 +83,24 @@ impl Host {
                 applied.subnets_added.push(subnet);
             }
         }
+        let indices: Vec<(VirtualSubnet, u32)> = served.into_iter().collect();
+        self.publish(settings(desired, &indices).map_err(HostApplyError::Namespace)?)?;
         for net in known_peers.into_keys().filter(|net| !peers.contains_key(net)) {
             self.remove_peer(net)?;
             applied.peers_removed.push(net);
         }
         self.desired = desired.clone();
         Ok(applied)
+    }
+
+    /// Puts settings in force, unless they are already: into the element that nobody reads, then that one is named.
+    fn publish(&self, settings: host_config) -> Result<(), MapError> {
+        let now = self.tables.active.get(&0)?.unwrap_or(0) & 1;
+        if self.tables.settings.get(&now)?.is_some_and(|current| current.bytes() == settings.bytes()) {
+            return Ok(());
+        }
+        self.tables.settings.put(&(now ^ 1), &settings)?;
+        self.tables.active.put(&0, &(now ^ 1))
     }
 
     /// Served subnets and their indices, as the kernel has them.
@@ -134,22 +145,6 @@ impl Host {
 
 fn check(what: &'static str, given: usize, most: u32) -> Result<(), HostApplyError> {
     if given > most as usize { Err(HostApplyError::TooMany { what, given, most }) } else { Ok(()) }
-}
-
-fn settings(desired: &HostDesired) -> Result<host_config, HostApplyError> {
-    let netns_cookie = match desired.sockets {
-        SocketScope::OwnNamespace => cgroup::netns_cookie().map_err(HostApplyError::Namespace)?,
-        SocketScope::AnyNamespace => 0,
-    };
-    Ok(host_config {
-        netns_cookie,
-        tunnel_v4: desired.tunnel_v4.map_or(0, addr::word),
-        tunnel_v6: desired.tunnel_v6.map_or([0; 4], addr::words),
-        socket_netns: u32::MAX, // our own
-        mss_v4: desired.mss_v4.unwrap_or(0),
-        mss_v6: desired.mss_v6.unwrap_or(0),
-        ..host_config::default()
-    })
 }
 
 /// The lowest index that no subnet has; there is one, since the number of subnets was checked.

@@ -135,13 +135,7 @@ pub fn netns_cookie() -> io::Result<u64> {
     let mut len = libc::socklen_t::try_from(size_of_val(&cookie)).expect("eight");
     // SAFETY: the value is as long as `len` says, and the socket is open.
     let ret = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &mut len,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &mut len)
     };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
 }

@@ -45,7 +45,8 @@ impl HostDesired {
         let routers = self.routers.iter().map(|net| (net.trunc(), slr_host_const::TUNNEL_ROUTER.0));
         let hosts = self.site_hosts.iter().map(|host| (IpNet::from(*host), slr_host_const::TUNNEL_SITE_HOST.0));
         let all: Vec<(IpNet, u32)> = routers.chain(hosts).collect();
-        let allowed = |net: &IpNet| all.iter().filter(|(of, _)| of.contains(net)).fold(0, |sum, (_, flags)| sum | flags);
+        let allowed =
+            |net: &IpNet| all.iter().filter(|(of, _)| of.contains(net)).fold(0, |sum, (_, flags)| sum | flags);
         all.iter().map(|(net, _)| (*net, allowed(net))).collect()
     }
 }

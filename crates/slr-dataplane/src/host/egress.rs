@@ -19,7 +19,9 @@ const HANDLE: u32 = 0x51;
 
 /// Why the program is not on an interface.
 #[derive(Debug, Error)]
-#[error("interface {interface}: the egress program cannot be attached: {source} (kernel with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS?)")]
+#[error(
+    "interface {interface}: the egress program cannot be attached: {source} (kernel with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS?)"
+)]
 pub struct EgressError {
     interface: String,
     source: io::Error,
@@ -56,11 +58,14 @@ fn put(program: BorrowedFd<'_>, interface: &str, pins: Option<&Path>) -> io::Res
 }
 
 fn io_error(error: libbpf_rs::Error) -> io::Error {
-    io::Error::new(match error.kind() {
-        libbpf_rs::ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
-        libbpf_rs::ErrorKind::NotFound => io::ErrorKind::NotFound,
-        _ => io::ErrorKind::Other,
-    }, error.to_string())
+    io::Error::new(
+        match error.kind() {
+            libbpf_rs::ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
+            libbpf_rs::ErrorKind::NotFound => io::ErrorKind::NotFound,
+            _ => io::ErrorKind::Other,
+        },
+        error.to_string(),
+    )
 }
 
 /// Take the program off, and `clsact` with it if we made it. Nothing to take off is no error.

@@ -6,6 +6,7 @@ use crate::table::{PerCpu, Table};
 
 pub struct Tables {
     pub settings: Table<u32, host_config>,
+    pub active: Table<u32, u32>,
     pub peers_v4: Table<prefix_v4, u32>,
     pub peers_v6: Table<prefix_v6, u32>,
     pub served_v4: Table<prefix_v4, u32>,
@@ -18,6 +19,7 @@ impl Tables {
     pub fn open(loaded: &Loaded) -> Result<Self, LoadError> {
         Ok(Self {
             settings: Table::open(loaded, "settings")?,
+            active: Table::open(loaded, "active")?,
             peers_v4: Table::open(loaded, "peers_v4")?,
             peers_v6: Table::open(loaded, "peers_v6")?,
             served_v4: Table::open(loaded, "served_v4")?,

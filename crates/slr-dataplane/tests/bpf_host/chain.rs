@@ -68,23 +68,23 @@ fn no_open_relay() {
         ("to somebody unlisted, IPv6", tcp(chain_of_two(ROUTER6, STRANGER6)), DropRelayUnlisted),
         ("to ourselves", tcp(chain_of_two(ROUTER4, US4)), DropRelayUnlisted),
         ("from a stranger", tcp(frame().ipv4(STRANGER4, US4).ipv4(ROUTER4, OTHER4)), DropStranger),
-        (
-            "four headers",
-            tcp(chain_of_two(ROUTER4, OTHER4).ipv4(ROUTER4, THIRD4).ipv4(ROUTER4, OTHER4)),
-            DropChainDeep,
-        ),
-        (
-            "ten headers",
-            tcp((0..9).fold(frame().ipv4(ROUTER4, US4), |p, _| p.ipv6(ROUTER6, OTHER6))),
-            DropChainDeep,
-        ),
+        ("four headers", tcp(chain_of_two(ROUTER4, OTHER4).ipv4(ROUTER4, THIRD4).ipv4(ROUTER4, OTHER4)), DropChainDeep),
+        ("ten headers", tcp((0..9).fold(frame().ipv4(ROUTER4, US4), |p, _| p.ipv6(ROUTER6, OTHER6))), DropChainDeep),
         (
             "a datagram from one of our virtual addresses",
             chain_of_two(ROUTER4, OTHER4).ipv4("192.0.2.99", V4).tcp(1, 80).build(),
             DropSpoofedSource,
         ),
-        ("options in the next header", tcp(frame().ipv4(ROUTER4, US4).ipv4(ROUTER4, OTHER4).options(&[1; 4])), DropMalformedInner),
-        ("a fragment of a chain", tcp(frame().ipv4(ROUTER4, US4).ipv4(ROUTER4, OTHER4).fragment(0, true)), DropMalformedInner),
+        (
+            "options in the next header",
+            tcp(frame().ipv4(ROUTER4, US4).ipv4(ROUTER4, OTHER4).options(&[1; 4])),
+            DropMalformedInner,
+        ),
+        (
+            "a fragment of a chain",
+            tcp(frame().ipv4(ROUTER4, US4).ipv4(ROUTER4, OTHER4).fragment(0, true)),
+            DropMalformedInner,
+        ),
     ];
     for (what, sent, expected) in table {
         assert_eq!(bed.send(&sent).0, expected, "{what}");
@@ -105,7 +105,8 @@ fn a_chain_may_end_at_a_router() {
 #[test]
 fn congestion_on_our_leg_is_carried_on() {
     let bed = Bed::new();
-    let sent = |ecn| frame().ipv4(ROUTER4, US4).tos(3).ipv4(ROUTER4, OTHER4).tos(ecn).ipv4(C4, V4).tos(ecn).udp(1, 2).build();
+    let sent =
+        |ecn| frame().ipv4(ROUTER4, US4).tos(3).ipv4(ROUTER4, OTHER4).tos(ecn).ipv4(C4, V4).tos(ecn).udp(1, 2).build();
     let expected = returned().ipv4(US4, OTHER4).tos(3).ipv4(C4, V4).tos(2).udp(1, 2).build();
     assert_eq!(bed.send(&sent(2)), (RelayChain, expected));
     assert_eq!(bed.send(&sent(0)).0, DropEcn);

@@ -64,7 +64,10 @@ fn everything_else_is_left_as_it_is() {
             cut[14 + 20 + 12] = 5 << 4;
             cut
         }),
-        ("a later fragment", ip(returned(), V4, C4).fragment(8, false).tcp(80, 1).flags(SYN).options(&mss(1460)).build()),
+        (
+            "a later fragment",
+            ip(returned(), V4, C4).fragment(8, false).tcp(80, 1).flags(SYN).options(&mss(1460)).build(),
+        ),
         ("UDP", ip(returned(), V4, C4).udp(53, 1).payload_len(30).build()),
         ("cut short", syn_ack(returned(), V4, C4, &mss(1460))[..40].to_vec()),
         ("ARP", {

@@ -31,7 +31,8 @@ fn a_request_is_answered_with_its_own_nonce_and_clock() {
     ];
     for link in [frame as fn() -> Packet, || frame().vlan(7)] {
         for (outer, us, prober, inner_us) in table {
-            let request = ip(ip(link(), outer, us), prober, inner_us).ttl(3).tos(0x10).udp(9000, PORT).payload(body(REQUEST));
+            let request =
+                ip(ip(link(), outer, us), prober, inner_us).ttl(3).tos(0x10).udp(9000, PORT).payload(body(REQUEST));
             let tagged = link().build().len() > 14;
             let back = if tagged { returned().vlan(7) } else { returned() };
             let expected = ip(back, inner_us, prober);
@@ -97,7 +98,13 @@ fn what_is_no_request_of_a_router_is_not_answered() {
         ("TCP", frame().ipv4(ROUTER4, US4).ipv4(PROBER4, US4).tcp(9000, PORT).payload_len(40).build(), DropNotServed),
         (
             "a fragment",
-            frame().ipv4(ROUTER4, US4).ipv4(PROBER4, US4).fragment(0, true).udp(9000, PORT).payload(body(REQUEST)).build(),
+            frame()
+                .ipv4(ROUTER4, US4)
+                .ipv4(PROBER4, US4)
+                .fragment(0, true)
+                .udp(9000, PORT)
+                .payload(body(REQUEST))
+                .build(),
             DropNotServed,
         ),
     ];

@@ -70,7 +70,11 @@ fn lengths_and_versions_that_contradict_the_frame() {
         ("outer total length too long", v4().length(2000).ipv4(C4, V4).tcp(1, 80).build(), DropMalformedOuter),
         ("outer total length below its header", v4().length(19).ipv4(C4, V4).tcp(1, 80).build(), DropMalformedOuter),
         ("outer header of 16 bytes", v4().header_words(4).ipv4(C4, V4).tcp(1, 80).build(), DropMalformedOuter),
-        ("outer header longer than the packet", v4().length(40).header_words(15).ipv4(C4, V4).build(), DropMalformedOuter),
+        (
+            "outer header longer than the packet",
+            v4().length(40).header_words(15).ipv4(C4, V4).build(),
+            DropMalformedOuter,
+        ),
         ("outer version 6 in an IPv4 frame", v4().version(6).ipv4(C4, V4).tcp(1, 80).build(), DropMalformedOuter),
         ("outer payload length too long", v6().length(2000).ipv6(C6, V6).tcp(1, 80).build(), DropMalformedOuter),
         ("outer version 4 in an IPv6 frame", v6().version(4).ipv6(C6, V6).tcp(1, 80).build(), DropMalformedOuter),
@@ -82,7 +86,11 @@ fn lengths_and_versions_that_contradict_the_frame() {
         ("inner header beyond its length", v4().ipv4(C4, V4).header_words(15).tcp(1, 80).build(), DropMalformedInner),
         ("inner payload length too long", v6().ipv6(C6, V6).length(21).tcp(1, 80).build(), DropMalformedInner),
         ("inner IPv6 said to be IPv4", v4().next(4).ipv6(C6, V6).tcp(1, 80).build(), DropMalformedInner),
-        ("inner IPv4 said to be IPv6", v4().next(41).ipv4(C4, V4).tcp(1, 80).payload_len(40).build(), DropMalformedInner),
+        (
+            "inner IPv4 said to be IPv6",
+            v4().next(41).ipv4(C4, V4).tcp(1, 80).payload_len(40).build(),
+            DropMalformedInner,
+        ),
         ("nothing inside", v4().next(4).build(), DropMalformedInner),
         ("a limit option that runs on", v6().next(60).payload([4, 99, 4, 1, 4, 0, 0, 0]).build(), PassNotTunnel),
     ];
