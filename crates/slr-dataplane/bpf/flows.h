@@ -93,6 +93,11 @@ static __always_inline void forget_flow(struct pkt *p)
 
 /* Has the client heard from a server? For TCP: an ACK whose sequence number continues the SYN that we saw, within the
  * first window. For UDP nothing better than a second packet exists. */
+static __always_inline bool is_first_syn(struct pkt *p)
+{
+	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
 static __always_inline bool two_ended(struct pkt *p, struct new_flow *nf)
 {
 	if (p->proto != IPPROTO_TCP)

@@ -65,7 +65,7 @@ static __always_inline bool plain_l4(struct tcphdr *th, __u8 proto, __u32 room, 
 {
 	if (proto == IPPROTO_TCP) {
 		*flags = ((__u8 *)th)[13];
-		return room >= sizeof(*th) && th->doff >= 5;
+		return th->doff >= 5 && th->doff * 4 <= room;
 	}
 	if (proto == IPPROTO_UDP) {
 		__u32 len = bpf_ntohs(((struct udphdr *)th)->len);
@@ -151,7 +151,7 @@ static __always_inline bool express(struct xdp_md *ctx, __u32 *len, int *action)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 
-	if ((void *)(eth + 1) > end)
+	if ((void *)(eth + 1) > end || eth->h_dest[0] & 1)
 		return false;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
 		return express_v4(ctx, data, end, len, action);

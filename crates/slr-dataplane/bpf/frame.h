@@ -6,6 +6,8 @@
 #include "base.h"
 
 #define ECN_MASK 3
+#define ECN_ECT1 1
+#define ECN_ECT0 2
 #define ECN_CE 3
 
 static __always_inline bool is_vlan(__be16 type)
@@ -33,29 +35,43 @@ static __always_inline __u64 parse_link(void *data, void *end, __be16 *type)
 	return off;
 }
 
-/* Put the congestion mark of a removed header onto the datagram at `off` (RFC 6040 4.2). */
+/* The datagram's ECN field once the outer header is off (RFC 6040, figure 4): congestion experienced wins, ECT(1) wins over
+ * ECT(0) (RFC 9331 has use for it), and a datagram that cannot carry a mark loses against one. -1: drop. */
+static __always_inline int ecn_after(__u8 outer, __u8 inner)
+{
+	if (outer == ECN_CE)
+		return inner ? ECN_CE : -1;
+	return outer == ECN_ECT1 && inner == ECN_ECT0 ? ECN_ECT1 : inner;
+}
+
+/* Put the mark of a removed header onto the datagram at `off`. */
 static __always_inline int combine_ecn(void *data, void *end, __u64 off, __u8 outer_tos, bool v6)
 {
-	if (likely((outer_tos & ECN_MASK) != ECN_CE))
+	__u8 outer = outer_tos & ECN_MASK;
+	int ecn;
+
+	if (likely(outer == 0 || outer == ECN_ECT0))
 		return 0;
 	if (v6) {
 		__be16 *word = data + off;
 
 		if ((void *)(word + 1) > end)
 			return SLR_R_pass_truncated;
-		if (!(*word & bpf_htons(ECN_MASK << 4)))
+		ecn = ecn_after(outer, bpf_ntohs(*word) >> 4 & ECN_MASK);
+		if (ecn < 0)
 			return SLR_R_drop_ecn;
-		*word |= bpf_htons(ECN_CE << 4);
+		*word = (*word & ~bpf_htons(ECN_MASK << 4)) | bpf_htons(ecn << 4);
 	} else {
 		struct iphdr *ip = data + off;
 		__be16 *word = data + off, before;
 
 		if ((void *)(ip + 1) > end)
 			return SLR_R_pass_truncated;
-		if (!(ip->tos & ECN_MASK))
+		ecn = ecn_after(outer, ip->tos & ECN_MASK);
+		if (ecn < 0)
 			return SLR_R_drop_ecn;
 		before = *word;
-		ip->tos |= ECN_CE;
+		ip->tos = (ip->tos & ~ECN_MASK) | ecn;
 		ip->check = csum_replace(ip->check, before, *word);
 	}
 	return 0;

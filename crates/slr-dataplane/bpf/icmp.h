@@ -99,8 +99,8 @@ separate int too_big(struct xdp_md *ctx, struct pkt *p, struct hop *h)
 		if (p->len + outer_len(h) <= h->mtu)
 			return 0;
 	}
-	if (!p->df)
-		return SLR_R_drop_too_big;
+	if (!p->df || p->quiet || (p->family == AF_V4 && p->frag == FRAG_LATER))
+		return SLR_R_drop_too_big; /* RFC 1122 3.2.2: no message about a message, nor about a later fragment */
 	header = p->family == AF_V4 ? sizeof(struct iphdr) + 8 : sizeof(struct ipv6hdr) + 8;
 	quote = p->family == AF_V4 ? QUOTE_V4 : QUOTE_V6;
 	mtu = h->mtu - outer_len(h);
@@ -182,6 +182,8 @@ static __always_inline int forward_by_ring(struct pkt *p, struct subnet *sn, int
 	struct service *s = find_service(p, sn);
 	int err;
 
+	if (!s && sn->flags & SUBNET_PORTS)
+		return SLR_R_pass_not_served;
 	if (!cfg || !s)
 		return SLR_R_drop_no_active_host;
 	err = pick(p, s, flow_hash(p, cfg->seed, s->mask));
@@ -225,110 +227,72 @@ static __always_inline int read_quote_v6(void *data, void *end, __u64 off, struc
 	return 0;
 }
 
-/* An error about a tunnel header that we wrote. About size, and plausible: the hop's path MTU is lowered for a while.
- * `mtu` 0: not about size. */
-static __always_inline int tunnel_error(struct pkt *p, struct hop *h, struct quote *q, __be16 quoted_src_low, __u32 mtu)
+/* Is the quoted header one that we put in front of datagrams to this hop? */
+static __always_inline bool is_our_header(struct hop *h, struct pkt *p, struct flow_key_v6 *quoted)
+{
+	struct flow_key_v4 *q4 = (struct flow_key_v4 *)quoted;
+	__u32 vary = (__u32)h->src_mask << 16; /* the low 16 bits, in network order */
+
+	if (p->family == AF_V4)
+		return !(h->flags & HOP_V6) && !((q4->vaddr ^ h->v4.src) & ~vary) && q4->vaddr == p->k4.vaddr;
+	return h->flags & HOP_V6 && same_v6(quoted->vaddr, p->k6.vaddr) && quoted->vaddr[0] == h->v6.src[0] &&
+	       quoted->vaddr[1] == h->v6.src[1] && quoted->vaddr[2] == h->v6.src[2] &&
+	       !((quoted->vaddr[3] ^ h->v6.src[3]) & ~vary);
+}
+
+/* An error about a tunnel header that we wrote. About size, and plausible: the hop's path MTU is lowered for a while. */
+static __always_inline int tunnel_error(struct pkt *p, struct hop *h, struct quote *q, bool size, __u32 mtu)
 {
 	struct router_config *cfg = get_config();
-	__be16 ours = h->flags & HOP_V6 ? bpf_ntohl(h->v6.src[3]) : bpf_ntohl(h->v4.src);
+	__u32 floor;
 
 	if (!cfg)
 		return SLR_R_unset;
-	if ((bpf_htons(ours) & ~h->src_mask) != (quoted_src_low & ~h->src_mask))
-		return SLR_R_drop_pmtu_refused;
-	if (!mtu)
+	if (!size)
 		return SLR_R_pass_tunnel_error;
-	if (mtu < cfg->pmtu_floor || mtu >= h->mtu || q->len <= mtu || q->len > h->mtu)
+	floor = cfg->pmtu_floor;
+	if (h->flags & HOP_V6 && floor < V6_MTU_MIN)
+		floor = V6_MTU_MIN; /* RFC 8201 section 4 */
+	if (mtu < floor || mtu >= h->mtu || q->len <= mtu || q->len > h->mtu)
 		return SLR_R_drop_pmtu_refused;
 	h->mtu = mtu;
 	h->mtu_until = p->now + cfg->pmtu_s;
 	return SLR_R_drop_pmtu_learned;
 }
 
-/* p is an ICMP message of either family; it is short of nothing but what it carries. */
-separate int icmp(struct xdp_md *ctx, struct pkt *p)
+/* The hop whose tunnel header an ICMP error quotes, if it quotes one of ours. */
+static __always_inline struct hop *quoted_hop(struct pkt *p, struct quote *q, struct flow_key_v6 *quoted)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u64 l4;
-	bool error, echo, size;
-	struct flow_key_v6 quoted = {};
+	struct slr_addr to;
+	struct hop *h;
+	__u32 *n, index;
+
+	if (q->proto != IPPROTO_IPIP && q->proto != IPPROTO_IPV6)
+		return NULL;
+	if (p->family == AF_V4)
+		to = mapped_v4(((struct flow_key_v4 *)quoted)->client);
+	else
+		__builtin_memcpy(&to, quoted->client, 16);
+	n = map_lookup(&hop_by_addr, &to);
+	if (!n)
+		return NULL;
+	index = *n;
+	h = map_lookup(&hops, &index);
+	return h && is_our_header(h, p, quoted) ? h : NULL;
+}
+
+/* An ICMP error follows the flow of the datagram that it quotes: a reply, so it came from the address that the error is
+ * for. p's own key gives way to the flow's while that is looked up. */
+static __always_inline int follow_quote(struct pkt *p, struct subnet *sn, __u8 proto, __be16 *ports, struct flow_key_v6 *quoted)
+{
+	struct flow_key_v6 own = p->k6;
+	__u8 own_proto = p->proto;
 	struct new_flow *nf;
-	struct quote q = {};
-	struct subnet *sn;
 	struct flow *f;
-	__u32 mtu = 0;
-	__u8 *head;
-	__be16 *ports;
-	int err = 0;
+	int why = SLR_R_fwd_icmp_error;
 
-	if (!p)
-		return SLR_R_unset;
-	l4 = p->l4 & OFFSET_MAX;
-	head = data + l4;
-	if (p->family == AF_V4 ? p->proto != IPPROTO_ICMP : p->proto != IPPROTO_ICMPV6)
-		return find_subnet(p) ? SLR_R_drop_protocol : SLR_R_pass_not_ours;
-	if (head + 8 > (__u8 *)end || l4 + 8 > p->l3 + p->len)
-		return find_subnet(p) ? SLR_R_drop_truncated_l4 : SLR_R_pass_not_ours;
 	if (p->family == AF_V4) {
-		echo = head[0] == ICMP4_ECHO_REQUEST;
-		error = head[0] == ICMP4_UNREACHABLE || head[0] == ICMP4_TIME_EXCEEDED || head[0] == ICMP4_PARAMETER;
-		size = head[0] == ICMP4_UNREACHABLE && head[1] == ICMP4_FRAG_NEEDED;
-		mtu = size ? bpf_ntohs(*(__be16 *)(head + 6)) : 0;
-		if (error)
-			err = read_quote_v4(data, end, l4 + 8, &q, (struct flow_key_v4 *)&quoted);
-	} else {
-		echo = head[0] == ICMP6_ECHO_REQUEST;
-		error = head[0] >= ICMP6_UNREACHABLE && head[0] <= ICMP6_PARAMETER;
-		size = head[0] == ICMP6_TOO_BIG;
-		mtu = size ? bpf_ntohl(*(__be32 *)(head + 4)) : 0;
-		if (error)
-			err = read_quote_v6(data, end, l4 + 8, &q, &quoted);
-	}
-	if (error && !err && (q.proto == IPPROTO_IPIP || q.proto == IPPROTO_IPV6)) {
-		struct flow_key_v4 *q4 = (struct flow_key_v4 *)&quoted;
-		struct slr_addr to;
-		struct hop *h;
-		__be16 src_low;
-		__u32 *n, index;
-
-		if (p->family == AF_V4) {
-			to = mapped_v4(q4->client);
-			src_low = q4->vaddr >> 16;
-		} else {
-			__builtin_memcpy(&to, quoted.client, 16);
-			src_low = quoted.vaddr[3] >> 16;
-		}
-		n = map_lookup(&hop_by_addr, &to);
-		if (n) {
-			index = *n;
-			h = map_lookup(&hops, &index);
-			if (h)
-				return tunnel_error(p, h, &q, src_low, size ? (mtu ? mtu : 1) : 0);
-		}
-	}
-	sn = find_subnet(p);
-	if (!sn)
-		return SLR_R_pass_not_ours;
-	if (echo) {
-		if (p->frag != FRAG_NONE || sn->flags & SUBNET_ECHO_FORWARD) {
-			if (sn->flags & SUBNET_ECHO_FORWARD)
-				return forward_by_ring(p, sn, SLR_R_fwd_echo);
-			return SLR_R_drop_echo;
-		}
-		if (sn->flags & SUBNET_ECHO_DROP)
-			return SLR_R_drop_echo;
-		return answer_echo(ctx, p);
-	}
-	if (!error)
-		return SLR_R_drop_icmp_type;
-	if (err)
-		return err;
-	/* The quoted datagram is a reply: it came from the address that this error is for (RFC 5927 section 4 spirit). */
-	ports = data + (q.l4 & OFFSET_MAX);
-	if ((void *)(ports + 2) > end || (q.proto != IPPROTO_TCP && q.proto != IPPROTO_UDP))
-		return SLR_R_drop_icmp_quote;
-	if (p->family == AF_V4) {
-		struct flow_key_v4 *q4 = (struct flow_key_v4 *)&quoted;
+		struct flow_key_v4 *q4 = (struct flow_key_v4 *)quoted;
 
 		if (q4->vaddr != p->k4.vaddr)
 			return SLR_R_drop_icmp_quote;
@@ -336,22 +300,96 @@ separate int icmp(struct xdp_md *ctx, struct pkt *p)
 		p->k4.client_port = ports[1];
 		p->k4.vport = ports[0];
 	} else {
-		if (!same_v6(quoted.vaddr, p->k6.vaddr))
+		if (!same_v6(quoted->vaddr, p->k6.vaddr))
 			return SLR_R_drop_icmp_quote;
-		p->k6 = quoted;
+		p->k6 = *quoted;
 		p->k6.client_port = ports[1];
 		p->k6.vport = ports[0];
 	}
-	p->proto = q.proto;
+	p->proto = proto;
+	p->quiet = 1;
 	f = find_flow(p);
-	if (f && hop_of_flow(f)) {
+	nf = f ? NULL : find_new(p);
+	if (f && hop_of_flow(f))
 		take_path(p, f);
-		return SLR_R_fwd_icmp_error;
-	}
-	nf = find_new(p);
-	if (nf && hop_of_flow(&nf->flow)) {
+	else if (nf && hop_of_flow(&nf->flow))
 		take_path(p, &nf->flow);
-		return SLR_R_fwd_icmp_error;
+	else
+		why = forward_by_ring(p, sn, why);
+	p->k6 = own;
+	p->proto = own_proto;
+	return why;
+}
+
+/* An echo request to a virtual address. */
+static __always_inline int echo_request(struct xdp_md *ctx, struct pkt *p, struct subnet *sn)
+{
+	if (is_martian(p))
+		return SLR_R_drop_martian;
+	if (sn->flags & SUBNET_ECHO_FORWARD)
+		return forward_by_ring(p, sn, SLR_R_fwd_echo);
+	if (sn->flags & SUBNET_ECHO_DROP || p->frag != FRAG_NONE)
+		return SLR_R_drop_echo; /* a fragment cannot be answered: the rest of the data is elsewhere */
+	return answer_echo(ctx, p);
+}
+
+/* p is an ICMP message, of its family's kind or not. */
+separate int icmp(struct xdp_md *ctx, struct pkt *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct flow_key_v6 quoted = {};
+	bool error, echo, size;
+	struct quote q = {};
+	struct subnet *sn;
+	__be16 *ports;
+	struct hop *h;
+	__u32 mtu = 0;
+	__u8 *head;
+	int err = 0;
+	__u64 l4;
+
+	if (!p)
+		return SLR_R_unset;
+	l4 = p->l4 & OFFSET_MAX;
+	head = data + l4;
+	if (p->family == AF_V4 ? p->proto != IPPROTO_ICMP : p->proto != IPPROTO_ICMPV6) {
+		sn = find_subnet(p);
+		if (!sn)
+			return SLR_R_pass_not_ours;
+		return sn->flags & SUBNET_PORTS ? SLR_R_pass_not_served : SLR_R_drop_protocol;
 	}
-	return forward_by_ring(p, sn, SLR_R_fwd_icmp_error);
+	if (head + 8 > (__u8 *)end || l4 + 8 > p->l3 + p->len)
+		return find_subnet(p) ? SLR_R_drop_truncated_l4 : SLR_R_pass_not_ours;
+	if (p->family == AF_V4) {
+		echo = head[0] == ICMP4_ECHO_REQUEST;
+		error = head[0] == ICMP4_UNREACHABLE || head[0] == ICMP4_TIME_EXCEEDED || head[0] == ICMP4_PARAMETER;
+		size = head[0] == ICMP4_UNREACHABLE && head[1] == ICMP4_FRAG_NEEDED;
+		mtu = bpf_ntohs(*(__be16 *)(head + 6));
+		if (error)
+			err = read_quote_v4(data, end, l4 + 8, &q, (struct flow_key_v4 *)&quoted);
+	} else {
+		echo = head[0] == ICMP6_ECHO_REQUEST;
+		error = head[0] >= ICMP6_UNREACHABLE && head[0] <= ICMP6_PARAMETER;
+		size = head[0] == ICMP6_TOO_BIG;
+		mtu = bpf_ntohl(*(__be32 *)(head + 4));
+		if (error)
+			err = read_quote_v6(data, end, l4 + 8, &q, &quoted);
+	}
+	if (error && !err) {
+		h = quoted_hop(p, &q, &quoted);
+		if (h)
+			return tunnel_error(p, h, &q, size, mtu);
+	}
+	sn = find_subnet(p);
+	if (!sn)
+		return SLR_R_pass_not_ours;
+	if (echo)
+		return echo_request(ctx, p, sn);
+	if (!error)
+		return SLR_R_drop_icmp_type;
+	ports = data + (q.l4 & OFFSET_MAX);
+	if (err || q.l4 > OFFSET_MAX || (void *)(ports + 2) > end || q.l4 + 4 > p->l3 + p->len ||
+	    (q.proto != IPPROTO_TCP && q.proto != IPPROTO_UDP))
+		return SLR_R_drop_icmp_quote;
+	return follow_quote(p, sn, q.proto, ports, &quoted);
 }

@@ -38,6 +38,7 @@ struct pkt {
 	__u8 tcp_flags;
 	__u8 frag; /* FRAG_* */
 	__u8 df; /* may not be fragmented (always, for IPv6) */
+	__u8 quiet; /* an ICMP error: draws no other (RFC 1122 3.2.2, RFC 4443 2.4 (e)) */
 	/* The decision. */
 	__u16 hop;
 	__u16 hop_gen;
@@ -50,6 +51,8 @@ static __always_inline int parse_tcp(struct pkt *p, void *data, void *end, __u32
 	struct tcphdr *th = data + p->l4;
 
 	if ((void *)(th + 1) > end || room < sizeof(*th) || th->doff < 5)
+		return SLR_R_drop_truncated_l4;
+	if (p->frag == FRAG_NONE && th->doff * 4 > room)
 		return SLR_R_drop_truncated_l4;
 	p->tcp_flags = ((__u8 *)th)[13];
 	p->seq = bpf_ntohl(th->seq);
@@ -75,6 +78,7 @@ static __always_inline int parse_l4(struct pkt *p, void *data, void *end, __u32 
 	__be16 *at = data + p->l4;
 	int err;
 
+	ports[0] = ports[1] = 0; /* what has no ports hashes and compares without */
 	if (p->proto == IPPROTO_TCP)
 		err = parse_tcp(p, data, end, room);
 	else if (p->proto == IPPROTO_UDP)

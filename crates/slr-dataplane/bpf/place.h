@@ -48,6 +48,20 @@ static __always_inline __u16 find_class(struct pkt *p)
 	return class ? *class : 0;
 }
 
+/* A source that no client can have: this network, loopback, multicast, broadcast; unspecified, loopback, multicast. An
+ * answer to it would go astray, and a flow from it does not exist. */
+static __always_inline bool is_martian(struct pkt *p)
+{
+	if (p->family == AF_V4) {
+		__u8 first = bpf_ntohl(p->k4.client) >> 24;
+
+		return first == 0 || first == 127 || first >= 224;
+	}
+	if (!p->k6.client[0] && !p->k6.client[1] && !p->k6.client[2])
+		return bpf_ntohl(p->k6.client[3]) <= 1;
+	return bpf_ntohl(p->k6.client[0]) >> 24 == 0xff;
+}
+
 /* The service of this packet: its own (protocol, port) entry, else the one for everything, unless the subnet lists what
  * it serves. ICMP has no port: it goes by the entry for everything, whatever is listed. */
 static __always_inline struct service *find_service(struct pkt *p, struct subnet *sn)
@@ -119,13 +133,16 @@ static __always_inline __u64 flow_hash(struct pkt *p, __u64 seed, __u32 mask)
 static __always_inline int pick(struct pkt *p, struct service *s, __u64 hash)
 {
 	__u32 ring = s->ring, slot;
-	ring_desc *desc = map_lookup(&rings, &ring);
+	ring_desc *at = map_lookup(&rings, &ring), desc;
 	ring_slot *lanes;
 	__u64 lane;
 
-	if (!desc || !(__u32)*desc)
+	if (!at)
 		return SLR_R_drop_no_active_host;
-	slot = (*desc >> 32) + ((hash >> 32) * (__u32)*desc >> 32);
+	desc = *(volatile ring_desc *)at; /* once: offset and length of the same generation */
+	if (!(__u32)desc)
+		return SLR_R_drop_no_active_host;
+	slot = (desc >> 32) + ((hash >> 32) * (__u32)desc >> 32);
 	lanes = map_lookup(&slots, &slot);
 	if (!lanes)
 		return SLR_R_drop_no_active_host;

@@ -15,6 +15,18 @@
 
 struct abi_anchor abi_anchor SEC(".data.abi");
 
+/* Not of a listed service: the kernel's, and so are the fragments that follow. Unless the subnet lists nothing. */
+static __always_inline int unserved(struct pkt *p, struct subnet *sn, int otherwise)
+{
+	if (!(sn->flags & SUBNET_PORTS))
+		return otherwise;
+	if (p->frag == FRAG_FIRST) {
+		p->hop = 0;
+		record_fragment(p);
+	}
+	return SLR_R_pass_not_served;
+}
+
 /* A packet whose flow is not pinned, or pinned to a hop that is gone. */
 separate int miss(struct pkt *p)
 {
@@ -30,18 +42,23 @@ separate int miss(struct pkt *p)
 	sn = find_subnet(p);
 	if (!sn)
 		return SLR_R_pass_not_ours;
+	if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP)
+		return unserved(p, sn, SLR_R_drop_protocol);
 	nf = find_new(p);
 	if (nf && hop_of_flow(&nf->flow)) {
 		take_path(p, &nf->flow);
+		nf->flow.seen = p->now;
+		if (is_first_syn(p))
+			nf->isn = p->seq; /* the port is used again: the next ACK continues this SYN */
 		return two_ended(p, nf) ? pin(p, cfg) : SLR_R_fwd_pending;
 	}
-	if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP)
-		return sn->flags & SUBNET_PORTS ? SLR_R_pass_not_served : SLR_R_drop_protocol;
+	if (is_martian(p))
+		return SLR_R_drop_martian;
 	s = find_service(p, sn);
 	if (!s)
-		return sn->flags & SUBNET_PORTS ? SLR_R_pass_not_served : SLR_R_drop_no_active_host;
+		return unserved(p, sn, SLR_R_drop_no_active_host);
 	hash = flow_hash(p, cfg->seed, s->mask);
-	if (p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN) {
+	if (p->proto == IPPROTO_TCP && !is_first_syn(p)) {
 		if (sn->flags & SUBNET_ORPHAN_DROP)
 			return SLR_R_drop_orphan;
 		err = pick(p, s, hash);
@@ -64,6 +81,8 @@ separate int fragment(struct pkt *p)
 		return SLR_R_unset;
 	key = frag_key_of(p);
 	f = map_lookup(&frags, &key);
+	if (f && !f->hop)
+		return SLR_R_pass_not_served; /* the first one went to the kernel */
 	if (f && hop_of_flow(f)) {
 		take_path(p, f);
 		return SLR_R_fwd_fragment;
@@ -96,6 +115,7 @@ separate int strip(struct xdp_md *ctx, struct pkt *p)
 	struct prefix_v6 from = { .len = 128 };
 	struct slr_addr to;
 	__u64 l2, header;
+	__u32 room;
 	__u8 outer_tos, proto;
 	__be16 type;
 	int err;
@@ -117,6 +137,7 @@ separate int strip(struct xdp_md *ctx, struct pkt *p)
 		return SLR_R_drop_tunnel_fragment;
 	l2 = p->l3;
 	header = (p->l4 - l2) & OFFSET_MAX;
+	room = p->len - header;
 	proto = p->proto;
 	outer_tos = p->tos;
 	type = proto == IPPROTO_IPIP ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
@@ -128,6 +149,8 @@ separate int strip(struct xdp_md *ctx, struct pkt *p)
 		return SLR_R_drop_tunnel_inner;
 	p->family = 0;
 	err = parse_network(ctx, p, l2 & 0x1f, type);
+	if (!err && p->len > room)
+		err = SLR_R_drop_malformed_ip; /* what follows the tunnel packet in the frame is not of it */
 	if (err) {
 		err = refuse(p, err);
 		return err == SLR_R_pass_not_ours || err == SLR_R_pass_truncated ? SLR_R_drop_tunnel_inner : err;
@@ -195,6 +218,8 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, int *action
 	off = parse_link(data, end, &type);
 	if (!off)
 		return SLR_R_pass_truncated;
+	if (((struct ethhdr *)data)->h_dest[0] & 1)
+		return SLR_R_pass_group; /* a router forwards no unicast out of a link broadcast: RFC 1812 5.3.4 */
 	why = parse_network(ctx, p, off, type);
 	if (unlikely(why))
 		return why == SLR_R_pass_not_ip ? why : refuse(p, why);

@@ -202,9 +202,16 @@ impl Router {
     fn hide_removed(&mut self, desired: &Desired, applied: &mut Applied) -> Result<(), MapError> {
         let gone: Vec<_> =
             self.subnets.iter().filter(|(prefix, _)| !desired.subnets.iter().any(|s| s.prefix == *prefix)).collect();
-        for (prefix, id) in gone {
-            subnets::hide(prefix, &self.tables)?;
-            self.tables.subnets.put(&u32::from(id), &Default::default())?;
+        for (prefix, id) in &gone {
+            subnets::hide(*prefix, &self.tables)?;
+            self.tables.subnets.put(&u32::from(*id), &Default::default())?;
+        }
+        if !gone.is_empty() {
+            // Flows are matched before subnets: those of a subnet that is gone go too, before another gets its id.
+            let ids: BTreeSet<u16> = gone.iter().map(|(_, id)| *id).collect();
+            self.tables.forget_flows(|flow| ids.contains(&flow.subnet))?;
+        }
+        for (prefix, _) in gone {
             self.subnets.release(&prefix);
             applied.subnets_removed.push(prefix);
         }
@@ -219,7 +226,7 @@ impl Router {
             .filter_map(|(name, weight)| {
                 let host = desired.hosts.iter().find(|host| host.name == *name)?;
                 let entry = self.hops.get(host.address)?;
-                let takes = host.state == HostState::Active && host.link.is_some();
+                let takes = host.state == HostState::Active && host.is_reachable(&desired.sources);
                 let weight = if takes { *weight } else { Weight::ZERO };
                 Some(Member { name: name.clone(), hop: entry.id, weight })
             })

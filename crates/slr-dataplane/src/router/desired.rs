@@ -69,6 +69,13 @@ pub struct Host {
     pub link: Option<Link>,
 }
 
+impl Host {
+    /// Can packets be sent to it: is its link known, and is there an outer source of its family?
+    pub fn is_reachable(&self, sources: &[IpNet]) -> bool {
+        self.link.is_some() && sources.iter().any(|source| source.addr().is_ipv4() == self.address.is_ipv4())
+    }
+}
+
 /// The layer below a hop's outer header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {

@@ -164,10 +164,10 @@ impl HopTable {
 impl Entry {
     /// Going down un-pins; so does coming back as another host at the same address.
     fn generation_for(&self, host: &Host) -> u16 {
-        let was_up = self.template.flags & template::flag(slr_const::HOP_UP) != 0;
         let renamed = self.host.as_ref().is_some_and(|old| old.name != host.name);
+        // Of an adopted entry nobody knows whether it was down already: un-pinning twice costs nothing.
         let went_down =
-            host.state == HostState::Down && self.host.as_ref().map_or(was_up, |old| old.state != HostState::Down);
+            host.state == HostState::Down && self.host.as_ref().is_none_or(|old| old.state != HostState::Down);
         if went_down || renamed { next(self.generation) } else { self.generation }
     }
 }

@@ -3,12 +3,12 @@
 use std::os::fd::AsFd;
 
 use crate::abi::{
-    counter, flow, flow_key_v4, flow_key_v6, hop, new_flow, prefix_v4, prefix_v6, router_config, service, service_key,
-    slr_addr, slr_const, subnet, usage,
+    Pod, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, new_flow, prefix_v4, prefix_v6, router_config,
+    service, service_key, slr_addr, slr_const, subnet, usage,
 };
 use crate::object::{LoadError, Loaded};
 use crate::sys::MappedWords;
-use crate::table::{PerCpu, Table};
+use crate::table::{MapError, PerCpu, Table};
 
 /// See `bpf/router_maps.h` for who writes and who reads.
 pub struct Tables {
@@ -17,6 +17,7 @@ pub struct Tables {
     pub flows_v6: Table<flow_key_v6, flow>,
     pub new_v4: Table<flow_key_v4, new_flow>,
     pub new_v6: Table<flow_key_v6, new_flow>,
+    pub frags: Table<frag_key, flow>,
     pub hops: Table<u32, hop>,
     pub hop_by_addr: Table<slr_addr, u32>,
     pub prefixes_v4: Table<prefix_v4, u32>,
@@ -33,7 +34,26 @@ pub struct Tables {
     pub rings: MappedWords,
 }
 
+fn remove_where<K: Pod, V: Pod>(
+    table: &Table<K, V>,
+    flow: impl Fn(&V) -> flow,
+    unwanted: &impl Fn(&flow) -> bool,
+) -> Result<u64, MapError> {
+    let mut keys = Vec::new();
+    table.for_each(|key, value| keys.extend(unwanted(&flow(&value)).then_some(key)))?;
+    keys.iter().map(|key| table.remove(key).map(u64::from)).sum()
+}
+
 impl Tables {
+    /// Remove flows from every table that remembers some; returns how many.
+    pub fn forget_flows(&self, unwanted: impl Fn(&flow) -> bool) -> Result<u64, MapError> {
+        Ok(remove_where(&self.flows_v4, |f| *f, &unwanted)?
+            + remove_where(&self.flows_v6, |f| *f, &unwanted)?
+            + remove_where(&self.new_v4, |new| new.flow, &unwanted)?
+            + remove_where(&self.new_v6, |new| new.flow, &unwanted)?
+            + remove_where(&self.frags, |f| *f, &unwanted)?)
+    }
+
     pub fn open(loaded: &Loaded) -> Result<Self, LoadError> {
         let mapped = |name: &str, words: u32| {
             let map = loaded.map(name)?;
@@ -45,6 +65,7 @@ impl Tables {
             flows_v6: Table::open(loaded, "flows_v6")?,
             new_v4: Table::open(loaded, "new_v4")?,
             new_v6: Table::open(loaded, "new_v6")?,
+            frags: Table::open(loaded, "frags")?,
             hops: Table::open(loaded, "hops")?,
             hop_by_addr: Table::open(loaded, "hop_by_addr")?,
             prefixes_v4: Table::open(loaded, "prefixes_v4")?,
