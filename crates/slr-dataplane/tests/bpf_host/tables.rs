@@ -1,5 +1,6 @@
 //! What the tables hold after one desired state and the next.
 
+use ipnet::IpNet;
 use slr_dataplane::host::{HostApplyError, HostDesired};
 use slr_dataplane::reason::HostReason::*;
 
@@ -64,7 +65,9 @@ fn more_prefixes_than_are_scanned_are_found_all_the_same_the_longest_first() {
     let mut many = desired();
     many.subnets = (0..20).flat_map(|n| [format!("10.50.{n}.0/24"), format!("2001:db8:{n:x}::/48")]).map(|s| s.parse().unwrap()).collect();
     many.subnets.push("10.50.0.0/16".parse().unwrap());
-    many.routers.extend((0..20).flat_map(|n| [format!("10.7.{n}.0/24"), format!("fd07:{n:x}::/32")]).map(|s| s.parse().unwrap()));
+    for n in 0..20 {
+        many.routers.extend([format!("10.7.{n}.0/24"), format!("fd07:{n:x}::/32")].map(|s| s.parse::<IpNet>().unwrap()));
+    }
     let mut few = desired();
     few.subnets = ["10.50.3.0/24", "10.50.0.0/16", "2001:db8:3::/48"].map(|s| s.parse().unwrap()).into();
     few.routers = ["10.7.5.0/24", "fd07:5::/32"].map(|s| s.parse().unwrap()).into();
