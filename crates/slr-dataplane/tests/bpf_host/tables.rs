@@ -63,24 +63,24 @@ fn more_than_the_tables_hold_is_refused_whole() {
 #[test]
 fn more_prefixes_than_are_scanned_are_found_all_the_same_the_longest_first() {
     let mut many = desired();
-    many.subnets = (0..20).flat_map(|n| [format!("10.50.{n}.0/24"), format!("2001:db8:{n:x}::/48")]).map(|s| s.parse().unwrap()).collect();
+    many.subnets = (0..20).flat_map(|n| [format!("10.50.{n}.0/24"), format!("2001:db8:5{n:02x}::/48")]).map(|s| s.parse().unwrap()).collect();
     many.subnets.push("10.50.0.0/16".parse().unwrap());
     for n in 0..20 {
         many.routers.extend([format!("10.7.{n}.0/24"), format!("fd07:{n:x}::/32")].map(|s| s.parse::<IpNet>().unwrap()));
     }
     let mut few = desired();
-    few.subnets = ["10.50.3.0/24", "10.50.0.0/16", "2001:db8:3::/48"].map(|s| s.parse().unwrap()).into();
+    few.subnets = ["10.50.3.0/24", "10.50.0.0/16", "2001:db8:503::/48"].map(|s| s.parse().unwrap()).into();
     few.routers = ["10.7.5.0/24", "fd07:5::/32"].map(|s| s.parse().unwrap()).into();
     for desired in [many, few] {
         let bed = Bed::with(&desired);
         let outcome = |source, us, client, to| bed.send(&ip(ip(frame(), source, us), client, to).udp(1, 2).build()).0;
         assert_eq!(outcome("10.7.5.1", US4, C4, "10.50.3.9"), Deliver);
         assert_eq!(outcome("10.7.5.1", US4, C4, "10.50.200.9"), Deliver, "in the wider subnet");
-        assert_eq!(outcome("fd07:5::1", US6, C6, "2001:db8:3::9"), Deliver);
+        assert_eq!(outcome("fd07:5::1", US6, C6, "2001:db8:503::9"), Deliver);
         assert_eq!(outcome("10.7.99.1", US4, C4, "10.50.3.9"), DropStranger);
         assert_eq!(outcome("10.7.5.1", US4, C4, "10.51.0.1"), DropNotServed);
         assert_eq!(outcome("10.7.5.1", US4, "10.50.9.9", "10.50.3.9"), DropSpoofedSource);
         let of = |text: &str| bed.host.usage().unwrap().iter().find(|u| u.subnet.to_string() == text).unwrap().received.packets;
-        assert_eq!((of("10.50.3.0/24"), of("10.50.0.0/16"), of("2001:db8:3::/48")), (1, 1, 1));
+        assert_eq!((of("10.50.3.0/24"), of("10.50.0.0/16"), of("2001:db8:503::/48")), (1, 1, 1));
     }
 }
