@@ -19,8 +19,8 @@ use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{log, notify};
 use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
 
-pub use self::core::{Changes, Core};
-use self::core::{HOLD, Loaded, Output};
+pub use self::core::{Changes, Core, Loaded};
+use self::core::{HOLD, Output};
 
 use crate::config::Settings;
 use crate::links::{Report, Watcher};

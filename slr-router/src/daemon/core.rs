@@ -29,10 +29,12 @@ use crate::links::{Report, Target};
 
 /// How long a proposal waits for hosts to be resolved: an ARP exchange takes milliseconds, a dead host never answers.
 const RESOLVE_WAIT: Duration = Duration::from_secs(1);
-/// The same for the first one, at boot perhaps: a fresh IPv6 address may not be used for one to two seconds (RFC 4862 5.4).
+/// The same where nothing is forwarded yet, at boot perhaps: a fresh IPv6 address may not be used for one to two seconds (RFC 4862 5.4).
 const FIRST_RESOLVE_WAIT: Duration = Duration::from_secs(3);
 /// How long templates of the daemon before us serve hosts that we have not resolved yet.
 pub const HOLD: Duration = Duration::from_secs(5);
+/// How soon tables that refused templates are tried again.
+const APPLY_AGAIN: Duration = Duration::from_secs(1);
 /// How often an interface that is missing or refused the program is tried again.
 const ATTACH_AGAIN: Duration = Duration::from_secs(5);
 /// How often flows are aged. A flow lives this much longer than its time-out.
@@ -143,19 +145,23 @@ impl<P: Plane> Core<P> {
 
     /// Proposes a configuration whose hosts the watcher reports on under `generation`.
     pub fn propose(&mut self, loaded: Loaded, generation: u64, now: Instant) {
-        let wait = if self.in_force.is_some() { RESOLVE_WAIT } else { FIRST_RESOLVE_WAIT };
+        let is_fresh = self.in_force.is_none() && self.held.is_empty();
+        let wait = if is_fresh { FIRST_RESOLVE_WAIT } else { RESOLVE_WAIT };
         self.proposal = Some(Proposal { loaded, generation });
         self.timers.set(Timer::Proposal, now + wait);
     }
 
     /// Takes what the watcher found.
     pub fn handle_report(&mut self, report: Report, now: Instant) -> Option<Output> {
+        let links_changed = self.report.links != report.links;
         self.report = report;
         let output = match &self.proposal {
             Some(proposal) if self.is_resolved(proposal) => Some(self.decide()),
             Some(_) => None,
             None => {
-                self.follow_links();
+                if links_changed {
+                    self.follow_links(now);
+                }
                 self.follow_interfaces();
                 None
             }
@@ -171,8 +177,9 @@ impl<P: Plane> Core<P> {
             Timer::Proposal => output = Some(self.decide()),
             Timer::Hold => {
                 self.held.clear();
-                self.follow_links();
+                self.follow_links(now);
             }
+            Timer::Links => self.follow_links(now),
             Timer::Attach => self.follow_interfaces(),
             Timer::Sweep => {
                 self.timers.set(Timer::Sweep, now + SWEEP_EVERY);
@@ -307,17 +314,18 @@ impl<P: Plane> Core<P> {
         }
     }
 
-    /// Brings the templates up to date.
-    fn follow_links(&mut self) {
+    /// Brings the templates up to date, now or in a while.
+    fn follow_links(&mut self, now: Instant) {
         let Some(loaded) = self.in_force.take() else { return };
         match self.apply(&loaded) {
-            Ok(changes) if changes.hosts_changed.is_empty() => {}
-            Ok(changes) => tracing::info!(
-                hosts = changes.hosts_changed.join(" "),
-                unresolved = changes.unresolved.join(" "),
-                "templates follow the network"
-            ),
-            Err(error) => tracing::warn!("templates do not follow the network: {error:#}"),
+            Ok(changes) => {
+                self.timers.clear(Timer::Links);
+                tell_followed(&changes);
+            }
+            Err(error) => {
+                tracing::warn!("templates do not follow the network, which is tried again: {error:#}");
+                self.timers.set(Timer::Links, now + APPLY_AGAIN);
+            }
         }
         self.in_force = Some(loaded);
     }
@@ -353,6 +361,20 @@ impl<P: Plane> Core<P> {
             Ok(report) => tracing::debug!(?report, "flows aged"),
             Err(error) => tracing::warn!("flows are not aged: {error:#}"),
         }
+    }
+}
+
+/// A host that went out of reach should wake someone; one that has a new MAC should not.
+fn tell_followed(changes: &Changes) {
+    let lost: Vec<&str> =
+        changes.hosts_changed.iter().filter(|host| changes.unresolved.contains(host)).map(String::as_str).collect();
+    if !lost.is_empty() {
+        tracing::warn!(hosts = lost.join(" "), slots_moved = changes.slots_moved, "out of reach; show hosts says why");
+    }
+    let followed: Vec<&str> =
+        changes.hosts_changed.iter().filter(|host| !changes.unresolved.contains(host)).map(String::as_str).collect();
+    if !followed.is_empty() {
+        tracing::info!(hosts = followed.join(" "), slots_moved = changes.slots_moved, "templates follow the network");
     }
 }
 

@@ -10,6 +10,8 @@ pub enum Timer {
     Proposal,
     /// Templates of the daemon before us are no longer held for hosts that nobody resolved.
     Hold,
+    /// Templates that the tables refused are applied again.
+    Links,
     /// An interface that XDP should be on is tried again.
     Attach,
     /// Flows are aged.

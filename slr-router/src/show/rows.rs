@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use slr_dataplane::reason::{RouterReason, Verdict};
 use slr_dataplane::router::{FlowStatus, HopStatus, Router, SubnetStatus};
@@ -12,7 +12,7 @@ use slr_model::{EchoPolicy, HostState, MacAddr, NodeName, OrphanPolicy, Protocol
 
 use super::{FlowFilter, remedies};
 use crate::config::Settings;
-use crate::daemon::Core;
+use crate::daemon::{Core, Loaded};
 
 /// What went through something.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -58,7 +58,7 @@ pub struct Host {
 
 /// Every configured host.
 pub fn hosts(core: &Core<Router>) -> Result<Vec<Host>> {
-    let Some(loaded) = core.in_force() else { return Ok(Vec::new()) };
+    let loaded = in_force(core)?;
     let hops: BTreeMap<IpAddr, HopStatus> = core.plane().hops()?.into_iter().map(|hop| (hop.address, hop)).collect();
     let pinned = pinned_by_host(core.plane())?;
     let row = |host: &crate::hosts::Host| {
@@ -84,6 +84,10 @@ pub fn hosts(core: &Core<Router>) -> Result<Vec<Host>> {
         }
     };
     Ok(loaded.hosts.iter().map(row).collect())
+}
+
+fn in_force(core: &Core<Router>) -> Result<&Loaded> {
+    core.in_force().context("the daemon is starting: its first configuration waits for its hosts to be resolved")
 }
 
 fn subnet_name(settings: &Settings, prefix: &VirtualSubnet) -> String {
@@ -129,7 +133,7 @@ pub struct Subnet {
 
 /// Every configured subnet.
 pub fn subnets(core: &Core<Router>) -> Result<Vec<Subnet>> {
-    let Some(loaded) = core.in_force() else { return Ok(Vec::new()) };
+    let loaded = in_force(core)?;
     let known: BTreeMap<VirtualSubnet, SubnetStatus> =
         core.plane().subnets()?.into_iter().map(|subnet| (subnet.prefix, subnet)).collect();
     let row = |subnet: &crate::config::Subnet| {

@@ -115,8 +115,7 @@ impl Site {
         command.args(["run", "--config", "router.toml"]).current_dir(self.folder.path()).stderr(log);
         *self.daemon.lock().unwrap() = Some(command.spawn().unwrap());
         eventually(Duration::from_secs(10), "the daemon to be up", || {
-            let output = self.command(&["show", "hosts", "--json"]);
-            output.status.success() && output.stdout.starts_with(b"[\n")
+            self.command(&["show", "hosts"]).status.success()
         });
     }
 
