@@ -17,6 +17,7 @@ use slr_dataplane::router::Link;
 use slr_model::{MacAddr, NodeName};
 
 pub use facts::Unresolved;
+pub use netlink::release;
 pub use watcher::Watcher;
 
 use crate::hosts::Host;

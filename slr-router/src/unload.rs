@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use slr_daemon::output::print;
 use slr_dataplane::router::Router;
 
 use crate::config::Settings;
+use crate::links::{self, Target};
 use crate::show;
 
-/// Removes the links and pins that the configuration names.
+/// Removes the links and pins that the configuration names, and lets go of its hosts' neighbours.
 pub fn run(config: &Path) -> Result<()> {
     let settings = Settings::load(config)?;
     if show::is_answered(&settings.admin_socket) {
@@ -25,5 +26,16 @@ pub fn run(config: &Path) -> Result<()> {
     }
     Router::unload(pins)?;
     print(format!("removed the program, its flows and its tables under {}", pins.display()));
+    match release_neighbours(&settings) {
+        Ok(0) => {}
+        Ok(count) => print(format!("{count} neighbours are no longer kept resolved")),
+        Err(error) => eprintln!("slr-router: neighbours stay resolved by the kernel: {error:#}"),
+    }
     Ok(())
+}
+
+fn release_neighbours(settings: &Settings) -> Result<usize> {
+    let targets: Vec<Target> = settings.load_hosts(None)?.iter().map(Target::from).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    runtime.block_on(links::release(&targets))
 }

@@ -67,6 +67,21 @@ fn hosts_are_resolved_and_templates_follow_macs_mtus_and_routes() {
         ["h4", "h6"].iter().all(|name| host(&site, name)["neighbour"] == "02:00:00:00:aa:aa")
     });
 
+    // An operator clears the table. The kernel deletes even what it manages, and the daemon asks anew.
+    for family in ["-4", "-6"] {
+        assert!(site.command_of("ip", &[family, "neigh", "flush", "dev", "lan0"]).status.success());
+    }
+    eventually(SOON, "the loss to be told", || {
+        let log = site.log();
+        let told: String = log.lines().filter(|line| line.contains("out of reach")).collect();
+        told.contains("h4") && told.contains("h6")
+    });
+    eventually(SOON, "both hosts to be resolved anew", || {
+        let is_managed = |line: &str| line.contains("lladdr") && line.contains("managed");
+        site.router_ip("neigh show dev lan0").lines().filter(|line| is_managed(line)).count() == 2
+            && ["h4", "h6"].iter().all(|name| host(&site, name)["up"] == true)
+    });
+
     let begun = Instant::now();
     site.router.ip("link set lan0 mtu 1400").unwrap();
     eventually(SOON, "the templates to take the interface's MTU", || host(&site, "h4")["mtu"] == 1400);
@@ -114,6 +129,7 @@ fn flows_survive_a_killed_daemon_and_packets_flow_while_it_is_away() {
     assert!(site.command(&["unload", "--config", "router.toml"]).status.success());
     assert!(!site.pins().exists());
     assert!(!site.router_ip("link show wan0").contains("xdp"));
+    assert!(!site.router_ip("neigh show dev lan0").contains("managed"), "{}", site.router_ip("neigh show dev lan0"));
 }
 
 #[test]

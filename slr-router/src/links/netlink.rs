@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use anyhow::Context;
 use futures_util::StreamExt;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
@@ -192,4 +193,18 @@ pub async fn resolve(handle: &Handle, key: NeighbourKey, managed: bool) -> Resul
         Err(Error::NetlinkError(_)) if managed => question(false).await,
         other => other,
     }
+}
+
+/// Lets go of the neighbours that links of `targets` depend on. Returns how many the kernel no longer manages.
+pub async fn release(targets: &[Target]) -> anyhow::Result<usize> {
+    let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
+    let connection = tokio::spawn(connection);
+    let facts = gather(&handle, targets).await?;
+    let is_managed = |key: &NeighbourKey| facts.neighbours.get(key).is_some_and(|neighbour| neighbour.managed);
+    let managed: Vec<NeighbourKey> = facts.neighbours_wanted(targets).into_iter().filter(is_managed).collect();
+    for key in &managed {
+        resolve(&handle, *key, false).await?;
+    }
+    connection.abort();
+    Ok(managed.len())
 }

@@ -27,6 +27,8 @@ const REST: u32 = 4;
 const RECHECK: Duration = Duration::from_secs(10);
 /// A neighbour that does not answer, or that the kernel does not manage, is asked for again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// One that vanished from the kernel's table is asked for again after this long: nobody else is asking.
+const ASK_VANISHED: Duration = Duration::from_millis(100);
 
 /// What tells us that a link may have changed.
 const GROUPS: &[MulticastGroup] = &[
@@ -127,7 +129,7 @@ impl Task {
                 notification = notifications.next() => match notification {
                     Some((message, _)) => {
                         if let Some(scope) = netlink::scope(&message.payload, &self.wanted) {
-                            self.mark(scope);
+                            self.mark(scope, (Instant::now() + DEBOUNCE).max(self.not_before));
                         }
                     }
                     None => return,
@@ -145,10 +147,9 @@ impl Task {
         }
     }
 
-    /// The first notification of a burst sets the time, later ones can only widen the scope.
-    fn mark(&mut self, scope: Scope) {
-        let fresh = (scope, (Instant::now() + DEBOUNCE).max(self.not_before));
-        self.due = Some(self.due.map_or(fresh, |(marked, at)| (marked.max(scope), at)));
+    /// Something is to be looked at by `at`. The first of a burst sets the time, later ones can only widen the scope.
+    fn mark(&mut self, scope: Scope, at: Instant) {
+        self.due = Some(self.due.map_or((scope, at), |(marked, earlier)| (marked.max(scope), earlier.min(at))));
     }
 
     async fn look(&mut self, scope: Scope) {
@@ -196,16 +197,22 @@ impl Task {
                 tracing::debug!(%error, address = %key.1, "neighbour stays managed");
             }
         }
-        let now = Instant::now();
-        for key in &self.wanted {
-            let asked_lately = self.asked.get(key).is_some_and(|at| now < *at + ASK_AGAIN);
-            if asked_lately || !self.facts.needs_asking(key) {
+        for key in self.wanted.clone() {
+            if !self.facts.needs_asking(&key) {
                 continue;
             }
-            self.asked.insert(*key, now);
-            if let Err(error) = netlink::resolve(&self.handle, *key, true).await {
-                tracing::warn!(%error, address = %key.1, ifindex = key.0, "neighbour cannot be asked for");
+            let pause = if self.facts.neighbours.contains_key(&key) { ASK_AGAIN } else { ASK_VANISHED };
+            match self.asked.get(&key).map(|at| *at + pause) {
+                Some(later) if later > Instant::now() => self.mark(Scope::Neighbours, later),
+                _ => self.ask(key).await,
             }
+        }
+    }
+
+    async fn ask(&mut self, key: NeighbourKey) {
+        self.asked.insert(key, Instant::now());
+        if let Err(error) = netlink::resolve(&self.handle, key, true).await {
+            tracing::warn!(%error, address = %key.1, ifindex = key.0, "neighbour cannot be asked for");
         }
     }
 }
