@@ -5,6 +5,7 @@
 
 mod check;
 mod file;
+mod fixed;
 #[cfg(test)]
 mod shipped;
 #[cfg(test)]

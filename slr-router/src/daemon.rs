@@ -3,6 +3,7 @@
 //! Everything runs on one thread: the loop owns the data plane, the netlink watcher and the admin socket's connections are
 //! tasks beside it. Ending the loop ends nothing in the kernel: program, tables and links stay pinned and go on forwarding.
 
+mod changes;
 mod core;
 mod plane;
 mod timers;
@@ -19,7 +20,8 @@ use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{log, notify};
 use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
 
-pub use self::core::{Changes, Core, Loaded};
+pub use self::changes::Changes;
+pub use self::core::{Core, Loaded};
 use self::core::{HOLD, Output};
 
 use crate::config::Settings;

@@ -31,7 +31,8 @@ pub struct Options {
     /// The router's configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// A hosts file in place of the one that the configuration names.
+    /// A hosts file in place of the one that the configuration names. A host without `mac` is sent to
+    /// 02:53:4c:52:00:01; frames come from 02:53:4c:52:00:00.
     #[arg(long, value_name = "FILE")]
     hosts: Option<PathBuf>,
     /// The capture: pcap, Ethernet.
@@ -40,7 +41,8 @@ pub struct Options {
     /// Where the packets go that would be sent: forwarded and answered ones, with their time stamps.
     #[arg(long = "out", value_name = "PCAP")]
     output: Option<PathBuf>,
-    /// One JSON object per packet, in order: {"n", "verdict": "tx|redirect|pass|drop", "reason", "host"}.
+    /// One JSON object per packet, in order: {"n", "verdict": "tx|redirect|pass|drop", "reason", "host"}. n counts from 1,
+    /// as Wireshark does; host is null where nothing was tunnelled.
     #[arg(long)]
     json: bool,
     /// Largest datagram that the links to the hosts take, in bytes.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -12,7 +12,7 @@ use slr_dataplane::router;
 use slr_model::Service;
 use toml::Spanned;
 
-use super::{DEFAULT_PIN_PATH, DEFAULT_SOCKET, Dataplane, Settings, Subnet, Upstream, file};
+use super::{DEFAULT_PIN_PATH, DEFAULT_SOCKET, Dataplane, Settings, Subnet, Upstream, file, fixed::Fixed};
 
 /// The kernel's table of subnets has 4,096 entries.
 const SUBNETS_MAX: usize = 4_095;
@@ -50,54 +50,6 @@ pub fn settings(file: file::File, folder: &Path, running: Option<&Settings>) -> 
         fixed.compare(running, &settings, &mut found);
     }
     if found.is_empty() { Ok(settings) } else { Err(found) }
-}
-
-/// Where the settings stand that a running daemon cannot change.
-struct Fixed {
-    pin_path: Range<usize>,
-    flows: Range<usize>,
-    new_flows: Range<usize>,
-    socket: Range<usize>,
-}
-
-impl Fixed {
-    fn spans(file: &file::File) -> Self {
-        // A line that was removed has no place: the complaint is about the file's beginning then.
-        fn span<T>(value: &Option<Spanned<T>>) -> Range<usize> {
-            value.as_ref().map_or(0..0, Spanned::span)
-        }
-        Self {
-            pin_path: span(&file.dataplane.pin_path),
-            flows: span(&file.dataplane.flows_per_family),
-            new_flows: span(&file.dataplane.new_flows_per_family),
-            socket: span(&file.admin.socket),
-        }
-    }
-
-    fn compare(self, running: &Settings, new: &Settings, found: &mut Vec<Complaint>) {
-        let mut same = |is: bool, span: Range<usize>, name: &str, value: String| {
-            if !is {
-                found.push(Complaint::new(
-                    span,
-                    format!("{name} cannot change while the daemon runs"),
-                    format!("the daemon has {value}; write that, or restart it (packets keep flowing meanwhile)"),
-                ));
-            }
-        };
-        let (old, new_plane) = (&running.dataplane, &new.dataplane);
-        same(old.pin_path == new_plane.pin_path, self.pin_path, "pin_path", old.pin_path.display().to_string());
-        let flows = old.flows_per_family;
-        same(flows == new_plane.flows_per_family, self.flows, "flows_per_family", flows.to_string());
-        let new_flows = old.new_flows_per_family;
-        same(
-            new_flows == new_plane.new_flows_per_family,
-            self.new_flows,
-            "new_flows_per_family",
-            new_flows.to_string(),
-        );
-        let socket = running.admin_socket.display().to_string();
-        same(running.admin_socket == new.admin_socket, self.socket, "the admin socket", socket);
-    }
 }
 
 fn tunnel_addresses(given: &[Spanned<IpAddr>], found: &mut Vec<Complaint>) -> Vec<IpAddr> {

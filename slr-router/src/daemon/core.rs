@@ -17,9 +17,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, bail};
-use serde::{Deserialize, Serialize};
-use slr_dataplane::router::{Applied, Link};
+use slr_dataplane::router::Link;
 
+use super::changes::Changes;
 use super::plane::Plane;
 use super::timers::{Timer, Timers};
 use crate::config::Settings;
@@ -52,25 +52,6 @@ impl Loaded {
     pub fn targets(&self) -> Vec<Target> {
         self.hosts.iter().map(Target::from).collect()
     }
-}
-
-/// What a change of configuration did; also the answer to `slr-router reload`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
-    pub hosts_added: Vec<String>,
-    pub hosts_changed: Vec<String>,
-    pub hosts_removed: Vec<String>,
-    pub subnets_added: Vec<String>,
-    pub subnets_changed: Vec<String>,
-    pub subnets_removed: Vec<String>,
-    pub interfaces_attached: Vec<String>,
-    pub interfaces_detached: Vec<String>,
-    /// Rings written.
-    pub rings_published: u64,
-    /// Slots of rings that point to another host than before.
-    pub slots_moved: u64,
-    /// Hosts that could not be resolved in time; they get no flows until they are.
-    pub unresolved: Vec<String>,
 }
 
 /// What became of a proposal.
@@ -303,7 +284,7 @@ impl<P: Plane> Core<P> {
         let unresolved = wanted.hosts.iter().filter(|host| host.state.keeps_flows() && host.link.is_none());
         let unresolved = unresolved.map(|host| host.name.to_string()).collect();
         let applied = self.plane.apply(&wanted).context("the data plane does not take the configuration")?;
-        Ok(changes(applied, unresolved))
+        Ok(Changes::new(applied, unresolved))
     }
 
     /// How a host is reached: as resolved now, or as the daemon before us had it, while that is held.
@@ -320,7 +301,7 @@ impl<P: Plane> Core<P> {
         match self.apply(&loaded) {
             Ok(changes) => {
                 self.timers.clear(Timer::Links);
-                tell_followed(&changes);
+                changes.tell_followed();
             }
             Err(error) => {
                 tracing::warn!("templates do not follow the network, which is tried again: {error:#}");
@@ -361,37 +342,5 @@ impl<P: Plane> Core<P> {
             Ok(report) => tracing::debug!(?report, "flows aged"),
             Err(error) => tracing::warn!("flows are not aged: {error:#}"),
         }
-    }
-}
-
-/// A host that went out of reach should wake someone; one that has a new MAC should not.
-fn tell_followed(changes: &Changes) {
-    let lost: Vec<&str> =
-        changes.hosts_changed.iter().filter(|host| changes.unresolved.contains(host)).map(String::as_str).collect();
-    if !lost.is_empty() {
-        tracing::warn!(hosts = lost.join(" "), slots_moved = changes.slots_moved, "out of reach; show hosts says why");
-    }
-    let followed: Vec<&str> =
-        changes.hosts_changed.iter().filter(|host| !changes.unresolved.contains(host)).map(String::as_str).collect();
-    if !followed.is_empty() {
-        tracing::info!(hosts = followed.join(" "), slots_moved = changes.slots_moved, "templates follow the network");
-    }
-}
-
-fn changes(applied: Applied, unresolved: Vec<String>) -> Changes {
-    fn words<T: ToString>(list: Vec<T>) -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
-    }
-    Changes {
-        hosts_added: words(applied.hosts_added),
-        hosts_changed: words(applied.hosts_changed),
-        hosts_removed: words(applied.hosts_removed),
-        subnets_added: words(applied.subnets_added),
-        subnets_changed: words(applied.subnets_changed),
-        subnets_removed: words(applied.subnets_removed),
-        rings_published: applied.rings_published,
-        slots_moved: applied.slots_moved,
-        unresolved,
-        ..Changes::default()
     }
 }

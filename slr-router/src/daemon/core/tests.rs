@@ -1,6 +1,6 @@
 use super::*;
 use crate::links::{Links, Unresolved};
-use slr_dataplane::router::{Desired, SweepPolicy, SweepReport, XdpMode};
+use slr_dataplane::router::{Applied, Desired, SweepPolicy, SweepReport, XdpMode};
 use slr_model::MacAddr;
 
 /// Records what is done, and refuses what it is told to.

@@ -1,0 +1,58 @@
+//! Settings that a running daemon cannot change: tables have their size, and somebody listens at the socket.
+
+use std::ops::Range;
+
+use slr_daemon::config::Complaint;
+use toml::Spanned;
+
+use super::{Settings, file};
+
+/// Where the settings stand that a running daemon cannot change.
+pub struct Fixed {
+    pin_path: Range<usize>,
+    flows: Range<usize>,
+    new_flows: Range<usize>,
+    socket: Range<usize>,
+}
+
+impl Fixed {
+    /// Remembers the places, before the file is taken apart.
+    pub fn spans(file: &file::File) -> Self {
+        // A line that was removed has no place: the complaint is about the file's beginning then.
+        fn span<T>(value: &Option<Spanned<T>>) -> Range<usize> {
+            value.as_ref().map_or(0..0, Spanned::span)
+        }
+        Self {
+            pin_path: span(&file.dataplane.pin_path),
+            flows: span(&file.dataplane.flows_per_family),
+            new_flows: span(&file.dataplane.new_flows_per_family),
+            socket: span(&file.admin.socket),
+        }
+    }
+
+    /// Complains about each that differs from what the daemon runs with.
+    pub fn compare(self, running: &Settings, new: &Settings, found: &mut Vec<Complaint>) {
+        let mut same = |is: bool, span: Range<usize>, name: &str, value: String| {
+            if !is {
+                found.push(Complaint::new(
+                    span,
+                    format!("{name} cannot change while the daemon runs"),
+                    format!("the daemon has {value}; write that, or restart it (packets keep flowing meanwhile)"),
+                ));
+            }
+        };
+        let (old, new_plane) = (&running.dataplane, &new.dataplane);
+        same(old.pin_path == new_plane.pin_path, self.pin_path, "pin_path", old.pin_path.display().to_string());
+        let flows = old.flows_per_family;
+        same(flows == new_plane.flows_per_family, self.flows, "flows_per_family", flows.to_string());
+        let new_flows = old.new_flows_per_family;
+        same(
+            new_flows == new_plane.new_flows_per_family,
+            self.new_flows,
+            "new_flows_per_family",
+            new_flows.to_string(),
+        );
+        let socket = running.admin_socket.display().to_string();
+        same(running.admin_socket == new.admin_socket, self.socket, "the admin socket", socket);
+    }
+}
