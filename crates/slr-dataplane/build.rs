@@ -7,7 +7,7 @@ use std::{env, fs};
 use libbpf_cargo::SkeletonBuilder;
 
 /// Every program file, and so every skeleton.
-const PROGRAMS: [&str; 4] = ["router", "host", "pass", "floor"];
+const PROGRAMS: [&str; 5] = ["router", "host", "pass", "floor", "load"];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));

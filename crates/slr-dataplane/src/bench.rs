@@ -3,30 +3,43 @@
 //!
 //! [`Yardsticks`] holds the null program (the zero that is subtracted) and the floor (one exact-match lookup and the same
 //! outer header: what ratios divide by). [`single_shots`] times any program one packet at a time; repeating inside the
-//! kernel would feed each run the packet that the last one changed.
+//! kernel would feed each run the packet that the last one changed. [`Load`] makes real traffic through a veth pair, and
+//! [`mapped_words`] is a place to publish rings to that nobody reads.
 
 #![expect(unsafe_code, reason = "BPF_PROG_TEST_RUN takes pointers, and table types promise to be plain bytes")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use crate::abi::{Pod, flow_key_v4, flow_key_v6};
+use crate::abi::{Pod, counter, flow_key_v4, flow_key_v6};
 use crate::object::{LoadError, Loaded, Spec};
-use crate::table::{MapError, Table};
+use crate::sys::MappedWords;
+use crate::table::{MapError, PerCpu, Table};
 
 /// The generated skeleton; only its types are used.
 #[allow(unsafe_code, missing_docs, dead_code, clippy::all, clippy::pedantic, non_camel_case_types)]
-mod skeleton {
+mod floor_skeleton {
     include!(concat!(env!("OUT_DIR"), "/floor.skel.rs"));
 }
 
-pub use skeleton::types::{floor_value, floor_value_v6};
+/// The generated skeleton; only its types are used.
+#[allow(unsafe_code, missing_docs, dead_code, clippy::all, clippy::pedantic, non_camel_case_types)]
+mod load_skeleton {
+    include!(concat!(env!("OUT_DIR"), "/load.skel.rs"));
+}
+
+pub use floor_skeleton::types::{floor_value, floor_value_v6};
+pub use load_skeleton::types::load_settings;
 
 // SAFETY: integers only, all of 32 bits: nothing is padded.
 unsafe impl Pod for floor_value {}
 // SAFETY: integers only, all of 32 bits: nothing is padded.
 unsafe impl Pod for floor_value_v6 {}
 
+// SAFETY: integers only, each at a multiple of its size, and the struct's size is the sum of theirs.
+unsafe impl Pod for load_settings {}
+
+const LOAD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/load.bpf.o"));
 const PASS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pass.bpf.o"));
 const FLOOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
 
@@ -71,7 +84,8 @@ impl Yardsticks {
     /// Teach the floor an IPv4 flow: the outer addresses, as they go on the wire.
     pub fn add_v4(&self, key: &flow_key_v4, src: [u8; 4], dst: [u8; 4]) -> Result<(), MapError> {
         let constant = [[0x45, 0], [0x40, 0], [64, libc::IPPROTO_IPIP as u8]];
-        let words = constant.into_iter().chain([[src[0], src[1]], [src[2], src[3]], [dst[0], dst[1]], [dst[2], dst[3]]]);
+        let words =
+            constant.into_iter().chain([[src[0], src[1]], [src[2], src[3]], [dst[0], dst[1]], [dst[2], dst[3]]]);
         let value = floor_value {
             src: u32::from_ne_bytes(src),
             dst: u32::from_ne_bytes(dst),
@@ -139,4 +153,80 @@ pub fn single_shots(
         *duration_ns = options.duration;
     }
     Ok(())
+}
+
+/// The programs of `bpf/load.bpf.c`, loaded: traffic into a veth pair, and a count of what comes back.
+pub struct Load {
+    loaded: Loaded,
+    settings: Table<u32, load_settings>,
+    sunk: PerCpu<counter>,
+}
+
+/// Frames that the kernel keeps in flight at once: what NAPI takes in one turn.
+const LIVE_BATCH: u32 = 64;
+
+impl Load {
+    /// Load them.
+    pub fn new() -> Result<Self, LoadError> {
+        let loaded = Loaded::load(&Spec { name: "load program", bytes: LOAD, capacities: &[], pins: None })?;
+        let settings = Table::open(&loaded, "load_config")?;
+        let sunk = PerCpu::open(&loaded, "load_sunk")?;
+        Ok(Self { loaded, settings, sunk })
+    }
+
+    /// Where the frames go and which flows they are of.
+    pub fn configure(&self, settings: &load_settings) -> Result<(), MapError> {
+        self.settings.put(&0, settings)
+    }
+
+    /// Sends back what it gets: the zero of throughput.
+    pub fn reflector(&self) -> BorrowedFd<'_> {
+        self.loaded.program("slr_reflect").expect("the object has this program")
+    }
+
+    /// Counts frames and drops them.
+    pub fn sink(&self) -> BorrowedFd<'_> {
+        self.loaded.program("slr_sink").expect("the object has this program")
+    }
+
+    /// Frames that the sink has seen so far: with a tunnel header, and without.
+    pub fn sunk(&self) -> Result<(u64, u64), MapError> {
+        let sum = |index| Ok(self.sunk.get(index)?.iter().map(|c| c.packets).sum());
+        Ok((sum(0)?, sum(1)?))
+    }
+
+    /// Send `frames` copies of a packet through the generator, as real frames, from this thread's CPU and in its network
+    /// namespace. Returns when all are sent; a signal ends it early with [`io::ErrorKind::Interrupted`].
+    pub fn send(&self, packet: &[u8], frames: u32) -> io::Result<()> {
+        let generator = self.loaded.program("slr_generate").expect("the object has this program");
+        // SAFETY: an all-zero options struct is valid; `sz` says how much of it there is.
+        let mut options: libbpf_sys::bpf_test_run_opts = unsafe { std::mem::zeroed() };
+        options.sz = size_of_val(&options) as u64;
+        options.data_in = packet.as_ptr().cast();
+        options.data_size_in = u32::try_from(packet.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        options.repeat = i32::try_from(frames).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        options.flags = libbpf_sys::BPF_F_TEST_XDP_LIVE_FRAMES;
+        options.batch_size = LIVE_BATCH;
+        // SAFETY: the packet is as long as the options say and outlives the call; live frames have no output.
+        let ret = unsafe { libbpf_sys::bpf_prog_test_run_opts(generator.as_raw_fd(), &mut options) };
+        if ret < 0 { Err(io::Error::from_raw_os_error(-ret)) } else { Ok(()) }
+    }
+}
+
+/// A mapped array like the router's `slots`, of its own: publishing to it costs what publishing costs.
+pub fn mapped_words(words: u32) -> io::Result<MappedWords> {
+    // SAFETY: an all-zero options struct is valid; `sz` says how much of it there is.
+    let mut options: libbpf_sys::bpf_map_create_opts = unsafe { std::mem::zeroed() };
+    options.sz = size_of_val(&options) as u64;
+    options.map_flags = libbpf_sys::BPF_F_MMAPABLE;
+    // SAFETY: a C string, and options that outlive the call.
+    let fd = unsafe {
+        libbpf_sys::bpf_map_create(libbpf_sys::BPF_MAP_TYPE_ARRAY, c"bench_slots".as_ptr(), 4, 8, words, &options)
+    };
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(-fd));
+    }
+    // SAFETY: the kernel has just given us this descriptor; the mapping keeps the map when it is closed.
+    let map = unsafe { OwnedFd::from_raw_fd(fd) };
+    MappedWords::new(map.as_fd(), words as usize)
 }
