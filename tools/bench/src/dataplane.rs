@@ -7,9 +7,9 @@
 
 mod case;
 mod measure;
-mod packets;
+pub mod packets;
 mod report;
-mod scene;
+pub mod scene;
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let machine = machine::settle()?;
     eprintln!("setting the scene: {} flows of each family", args.cold_flows);
-    let scene = scene::Scene::new(args)?;
+    let scene = scene::Scene::new(args.hosts, args.cold_flows)?;
     let (cold, hot) = case::all(&scene, args)?.into_iter().partition(|case| case.flows.is_cold());
     let watch = Watch::start();
     let mut measured = measure::interleaved(&scene, hot, args)?;

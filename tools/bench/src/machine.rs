@@ -88,6 +88,30 @@ pub fn settle() -> Result<Machine> {
     })
 }
 
+impl Machine {
+    /// The set-up as a table, with the warning if one is due.
+    pub fn markdown(&self, noise: &Noise) -> String {
+        let vm = if self.virtual_machine { " (virtual machine)" } else { "" };
+        let running = if noise.running.is_empty() { "-".to_owned() } else { noise.running.join(", ") };
+        let rows = [
+            ("CPU", format!("{}{vm}", self.cpu)),
+            ("CPUs", format!("{}, pinned to {}", self.cpus, self.pinned_to)),
+            ("Kernel", format!("Linux {}", self.kernel)),
+            ("Governor", self.governor.clone()),
+            ("Clock", self.clock.clone()),
+            ("Mitigations", self.mitigations.join("; ")),
+            ("Load average", format!("{:.2} to {:.2}", noise.load_at_start, noise.load_at_end)),
+            ("Used by others", format!("{:.1} % of all CPUs", noise.others_share * 100.0)),
+            ("Stolen by the hypervisor", format!("{:.1} %", noise.stolen_share * 100.0)),
+            ("Preemptions", noise.preemptions.to_string()),
+            ("Also running", running),
+        ];
+        let rows: String = rows.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+        let warning = noise.warning().map_or(String::new(), |warning| format!("\n{warning}\n"));
+        format!("| Set-up | |\n|---|---|\n{rows}{warning}")
+    }
+}
+
 /// A file under /sys, or a dash.
 fn word_of(path: &str) -> String {
     fs::read_to_string(format!("/sys/{path}")).map_or_else(|_| "-".to_owned(), |text| text.trim().to_owned())

@@ -3,8 +3,10 @@
 mod dataplane;
 mod machine;
 mod results;
+mod rings;
 mod statistics;
 mod target;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -23,11 +25,17 @@ struct Args {
 enum Command {
     /// Nanoseconds per packet over a null program, by kind of packet, beside the floor program
     Dataplane(dataplane::Args),
+    /// Packets per second through a veth pair, beside the floor program
+    Throughput(throughput::Args),
+    /// Milliseconds until packets use a changed ring of 65,537 slots
+    Rings(rings::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Dataplane(args) => dataplane::run(&args),
+        Command::Throughput(args) => throughput::run(&args),
+        Command::Rings(args) => rings::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

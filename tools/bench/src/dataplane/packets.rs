@@ -44,6 +44,22 @@ fn port(flow: u32) -> u16 {
     32_768 + nth * 7_001
 }
 
+/// Client ports in a row.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// The first.
+    pub first: u16,
+    /// How many.
+    pub count: u16,
+}
+
+impl Ports {
+    /// The port of a flow.
+    pub fn nth(self, flow: u32) -> u16 {
+        self.first + u16::try_from(flow % u32::from(self.count)).expect("less than the count")
+    }
+}
+
 impl Service {
     fn network(self, flow: u32) -> Packet {
         let frame = pkt().eth(ROUTER_MAC, GATEWAY_MAC);
@@ -70,17 +86,20 @@ impl Service {
 
     /// Make `packet`, of this service, one of another flow. Checksums go stale; no program here reads them.
     pub fn set_flow(self, packet: &mut [u8], flow: u32) {
+        match self {
+            Self::V4(_) => packet[26..30].copy_from_slice(&client_v4(flow).octets()),
+            Self::V6(_) => packet[22..38].copy_from_slice(&client_v6(flow).octets()),
+        }
+        self.set_port(packet, port(flow));
+    }
+
+    /// Make `packet`, of this service, one from another port of its client.
+    pub fn set_port(self, packet: &mut [u8], port: u16) {
         let l4 = match self {
-            Self::V4(_) => {
-                packet[26..30].copy_from_slice(&client_v4(flow).octets());
-                L4_V4
-            }
-            Self::V6(_) => {
-                packet[22..38].copy_from_slice(&client_v6(flow).octets());
-                L4_V6
-            }
+            Self::V4(_) => L4_V4,
+            Self::V6(_) => L4_V6,
         };
-        packet[l4..l4 + 2].copy_from_slice(&port(flow).to_be_bytes());
+        packet[l4..l4 + 2].copy_from_slice(&port.to_be_bytes());
     }
 }
 

@@ -126,7 +126,6 @@ impl Report {
     /// For the results folder.
     pub fn markdown(&self) -> String {
         let m = &self.machine;
-        let n = &self.noise;
         format!(
             "# Nanoseconds per packet, {date}, {host}\n\n\
              `bench dataplane --batches {batches} --shots {shots} --cold-flows {cold} --sweeps {sweeps} --hosts {hosts}`: single shots \
@@ -134,12 +133,7 @@ impl Report {
              mean of the middle half; the null program's figure of the same round is subtracted, ratios are formed within a round (cold: over the same flows); shown are median, 10th and 90th \
              percentile over the batches. \"Mean\" and \"midmean\" show both estimators. Verdicts compare unrounded medians.\n\n\
              ```text\n{table}\n```\n\n\
-             | Set-up | |\n|---|---|\n\
-             | CPU | {cpu}{vm} |\n| CPUs | {cpus}, pinned to {pinned} |\n| Kernel | Linux {kernel} |\n\
-             | Governor | {governor} |\n| Clock | {clock} |\n| Mitigations | {mitigations} |\n\
-             | Load average | {load0:.2} to {load1:.2} |\n| Used by others | {others:.1} % of all CPUs |\n\
-             | Stolen by the hypervisor | {stolen:.1} % |\n| Preemptions | {preemptions} |\n| Also running | {running} |\n\
-             {warning}",
+             {setup}",
             date = m.date,
             host = m.host,
             batches = self.batches,
@@ -148,21 +142,7 @@ impl Report {
             sweeps = self.sweeps,
             hosts = self.hosts,
             table = self.table(),
-            cpu = m.cpu,
-            vm = if m.virtual_machine { " (virtual machine)" } else { "" },
-            cpus = m.cpus,
-            pinned = m.pinned_to,
-            kernel = m.kernel,
-            governor = m.governor,
-            clock = m.clock,
-            mitigations = m.mitigations.join("; "),
-            load0 = n.load_at_start,
-            load1 = n.load_at_end,
-            others = n.others_share * 100.0,
-            stolen = n.stolen_share * 100.0,
-            preemptions = n.preemptions,
-            running = if n.running.is_empty() { "-".to_owned() } else { n.running.join(", ") },
-            warning = n.warning().map_or(String::new(), |warning| format!("\n{warning}\n")),
+            setup = m.markdown(&self.noise),
         )
     }
 }

@@ -9,8 +9,7 @@ use slr_dataplane::reason::RouterReason;
 use slr_dataplane::router::{Config, Desired, Host, Link, Router, RouterOptions, Subnet, XdpVerdict};
 use slr_model::{HostState, NodeName, Weight};
 
-use super::Args;
-use super::packets::{GATEWAY_MAC, ROUTER_MAC, Service};
+use super::packets::{GATEWAY_MAC, Ports, ROUTER_MAC, Service};
 
 /// IPv4 clients of hosts with IPv4 tunnels.
 pub const V4_IN_V4: Service = Service::V4(Ipv4Addr::new(192, 0, 2, 9));
@@ -38,26 +37,40 @@ pub struct Scene {
 
 impl Scene {
     /// Load, configure, establish the flows.
-    pub fn new(args: &Args) -> Result<Self> {
-        let options = RouterOptions { flows_per_family: FLOWS_PER_FAMILY, ..RouterOptions::default() };
-        let (mut router, _) = Router::load(&options)?;
-        router.apply(&desired(args.hosts))?;
-        let mut scene = Self { router, yardsticks: Yardsticks::load(FLOWS_PER_FAMILY)? };
+    pub fn new(hosts: u16, flows: u32) -> Result<Self> {
+        let mut scene = Self::load(hosts, FLOWS_PER_FAMILY)?;
         for service in [V4_IN_V4, V6_IN_V6] {
-            scene.establish(service, args.cold_flows)?;
+            scene.establish(service, flows, |packet, flow| service.set_flow(packet, flow))?;
         }
         for service in [V4_IN_V6, V6_IN_V4] {
-            scene.establish(service, 1)?;
+            scene.establish(service, 1, |_, _| ())?;
         }
         Ok(scene)
     }
 
+    /// Programs with small tables and no flows yet.
+    pub fn small() -> Result<Self> {
+        Self::load(16, 1 << 16)
+    }
+
+    fn load(hosts: u16, flows_per_family: u32) -> Result<Self> {
+        let options = RouterOptions { flows_per_family, ..RouterOptions::default() };
+        let (mut router, _) = Router::load(&options)?;
+        router.apply(&desired(hosts))?;
+        Ok(Self { router, yardsticks: Yardsticks::load(flows_per_family)? })
+    }
+
+    /// Flows of the first client, one a port.
+    pub fn establish_ports(&mut self, service: Service, ports: Ports) -> Result<()> {
+        self.establish(service, ports.count.into(), |packet, flow| service.set_port(packet, ports.nth(flow)))
+    }
+
     /// Flows 0 to `count` of a service, each by its SYN and ACK; the floor learns the same outer headers in the same order.
-    fn establish(&mut self, service: Service, count: u32) -> Result<()> {
+    fn establish(&mut self, service: Service, count: u32, set_flow: impl Fn(&mut [u8], u32)) -> Result<()> {
         let (mut syn, mut ack) = (service.syn(0), service.ack(0));
         for flow in 0..count {
-            service.set_flow(&mut syn, flow);
-            service.set_flow(&mut ack, flow);
+            set_flow(&mut syn, flow);
+            set_flow(&mut ack, flow);
             for packet in [&syn, &ack] {
                 let run = self.router.test_run(packet)?;
                 ensure!(
