@@ -108,13 +108,30 @@ fn fragments_end_as_the_table_says() {
 }
 
 #[test]
-#[ignore = "bug 8"]
 fn the_fragments_of_a_datagram_that_the_kernel_serves_pass_to_the_kernel() {
     for f in FAMILIES {
         run_one(
             case(f.name)
                 .send(udp_fragment(&f, f.client, f.listed, 4000, 1, 0, true), R::PassNotServed)
                 .send(udp_fragment(&f, f.client, f.listed, 4000, 1, 512, false), R::PassNotServed),
+        );
+    }
+}
+
+#[test]
+#[ignore = "bug 18"]
+fn the_fragments_of_an_icmp_error_for_the_kernel_pass_to_the_kernel() {
+    for f in FAMILIES {
+        let quote = ip(slr_testkit::packet::pkt(), f.listed, f.client).tcp(22, 40000).payload_len(400).build();
+        let start = |offset: u16| {
+            let start = from(f.foreign, f.listed);
+            let more = offset == 0;
+            if f.v6 { start.fragment_header(offset, more, 5) } else { start.id(5).fragment(offset, more) }
+        };
+        run_one(
+            case(f.name)
+                .send(start(0).port_unreachable(&quote).build(), R::PassNotServed)
+                .send(start(448).next(if f.v6 { 58 } else { 1 }).payload_len(32).build(), R::PassNotServed),
         );
     }
 }

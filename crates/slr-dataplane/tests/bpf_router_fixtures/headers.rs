@@ -14,7 +14,7 @@ use crate::frames::*;
 const EXT_HEADERS_MAX: usize = 6;
 
 pub fn cases() -> Vec<Case> {
-    let of_both = FAMILIES.iter().flat_map(|f| [tags(f), copied(f)].into_iter().flatten());
+    let of_both = FAMILIES.iter().flat_map(|f| [tags(f), groups(f), copied(f)].into_iter().flatten());
     of_both.chain(options()).chain(extension_headers()).collect()
 }
 
@@ -35,6 +35,30 @@ fn tags(f: &Family) -> Vec<Case> {
             .send(syn_behind(&[0x88a8, 0x8100, 0x8100]), R::PassNotIp)
             .send(syn_behind(&[0x9100]), R::PassNotIp),
     );
+    table
+}
+
+/// A frame like this one, sent to a group address of the link.
+fn to_group(mut frame: Vec<u8>, group: [u8; 6]) -> Vec<u8> {
+    frame[..6].copy_from_slice(&group);
+    frame
+}
+
+fn groups(f: &Family) -> Vec<Case> {
+    let mut table = Vec::new();
+    for group in [[0xff; 6], [0x33, 0x33, 0, 0, 0, 1], [0x01, 0, 0x5e, 0, 0, 1]] {
+        let name = format!("{}: sent to the link's group {group:02x?}, also of a pinned flow", f.name);
+        let request = from(f.client, f.any).echo_request(1, 1).build();
+        table.push(
+            case(name)
+                .send(to_group(syn(f.client, 40000, f.any, 80), group), R::PassGroup)
+                .send(syn(f.client, 40000, f.any, 80), R::FwdNew)
+                .send(ack(f.client, 40000, f.any, 80, 0), R::FwdPromoted)
+                .send(to_group(ack(f.client, 40000, f.any, 80, 0), group), R::PassGroup)
+                .send(to_group(request, group), R::PassGroup)
+                .send(to_group(syn(f.client, 40000, f.foreign, 80), group), R::PassGroup),
+        );
+    }
     table
 }
 

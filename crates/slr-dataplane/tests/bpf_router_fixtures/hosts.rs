@@ -194,7 +194,6 @@ fn new_flows_follow_the_weights() {
 }
 
 #[test]
-#[ignore = "bug 3"]
 fn a_host_whose_family_has_no_outer_source_gets_no_flows() {
     // Such a hop cannot be used; a ring with it in would drop its share of all new flows.
     let mut bed = Bed::new(site::site());
@@ -208,7 +207,6 @@ fn a_host_whose_family_has_no_outer_source_gets_no_flows() {
 }
 
 #[test]
-#[ignore = "bug 2"]
 fn flows_of_a_removed_subnet_are_no_longer_ours() {
     for f in FAMILIES {
         let mut bed = Bed::new(site::site());
@@ -221,7 +219,6 @@ fn flows_of_a_removed_subnet_are_no_longer_ours() {
 }
 
 #[test]
-#[ignore = "bug 2"]
 fn an_id_that_another_subnet_gets_is_not_charged_for_the_flows_of_the_first() {
     let f = IPV4;
     let mut bed = Bed::new(site::site());

@@ -170,7 +170,6 @@ fn icmp_ends_as_the_table_says() {
 }
 
 #[test]
-#[ignore = "bug 1"]
 fn echo_requests_of_one_client_are_forwarded_to_one_host_whatever_else_comes_by() {
     for f in FAMILIES {
         let bed = Bed::new(site::site());
@@ -188,7 +187,6 @@ fn echo_requests_of_one_client_are_forwarded_to_one_host_whatever_else_comes_by(
 }
 
 #[test]
-#[ignore = "bug 7"]
 fn an_error_about_a_service_that_the_kernel_serves_passes_to_the_kernel() {
     for f in FAMILIES {
         let header = if f.v6 { 40 } else { 20 };
@@ -198,7 +196,6 @@ fn an_error_about_a_service_that_the_kernel_serves_passes_to_the_kernel() {
 }
 
 #[test]
-#[ignore = "bug 13"]
 fn the_fragments_of_an_icmp_error_stay_together() {
     for f in FAMILIES {
         let quote = reply(&f, f.any).tcp(80, 40000).payload_len(400).build();
@@ -228,7 +225,6 @@ fn the_fragments_of_an_icmp_error_stay_together() {
 }
 
 #[test]
-#[ignore = "bug 12"]
 fn the_quote_ends_where_the_datagram_ends() {
     for f in FAMILIES {
         // The ports stand only in what pads the frame; the datagram itself ends before them.
@@ -241,7 +237,6 @@ fn the_quote_ends_where_the_datagram_ends() {
 }
 
 #[test]
-#[ignore = "bug 11"]
 fn a_quote_far_into_the_packet_is_read_where_it_is_or_not_at_all() {
     let f = IPV6;
     let quote = quoted(reply(&f, f.any).tcp(80, 40000), 48);

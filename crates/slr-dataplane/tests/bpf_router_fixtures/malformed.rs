@@ -110,7 +110,6 @@ fn malformed_packets_end_as_the_table_says() {
 }
 
 #[test]
-#[ignore = "bug 17"]
 fn a_tcp_header_longer_than_its_segment_is_cut_short() {
     for f in FAMILIES {
         let long = from(f.client, f.any).tcp(40000, 80).flags(SYN).header_words(6).build();
@@ -119,7 +118,6 @@ fn a_tcp_header_longer_than_its_segment_is_cut_short() {
 }
 
 #[test]
-#[ignore = "bug 10"]
 fn bytes_are_counted_as_they_were_on_the_wire() {
     // A frame without a network header counts whole; nothing of an earlier packet is in the counter.
     let bed = Bed::new(site::site());

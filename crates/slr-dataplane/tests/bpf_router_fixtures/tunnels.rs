@@ -233,7 +233,6 @@ fn tunnels_end_as_the_table_says() {
 }
 
 #[test]
-#[ignore = "bug 14"]
 fn a_mark_of_ect1_on_the_tunnel_reaches_a_datagram_marked_ect0() {
     // The one cell of RFC 6040 4.2, figure 4, where the outer mark wins besides CE; RFC 9331 relies on it.
     for o in &OUTERS {
@@ -246,7 +245,6 @@ fn a_mark_of_ect1_on_the_tunnel_reaches_a_datagram_marked_ect0() {
 }
 
 #[test]
-#[ignore = "bug 15"]
 fn the_datagram_inside_ends_where_the_tunnel_packet_ends() {
     // The outer header ends before the datagram inside says it does: the rest is padding of the frame, not content.
     for o in &OUTERS {

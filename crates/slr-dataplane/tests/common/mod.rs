@@ -63,8 +63,18 @@ impl Bed {
         self.router.apply(&self.desired).expect("the desired state is consistent");
     }
 
-    /// Run one packet. Exactly one reason counts exactly one packet, and the verdict is that reason's.
+    /// Run one packet. Exactly one reason counts exactly one packet, the verdict is that reason's, and what passes to the
+    /// kernel is untouched.
     pub fn send(&self, frame: &[u8]) -> Outcome {
+        let outcome = self.observe(frame);
+        if outcome.reason.verdict() == Verdict::Pass {
+            assert_eq!(outcome.packet, frame, "{:?}: what passes is untouched", outcome.reason);
+        }
+        outcome
+    }
+
+    /// The same without the last condition.
+    pub fn observe(&self, frame: &[u8]) -> Outcome {
         let run = self.router.test_run(frame).expect("the program runs");
         let after = self.router.reasons().expect("counters can be read");
         let mut grown = Vec::new();
@@ -84,9 +94,6 @@ impl Bed {
             Verdict::Forward => matches!(run.verdict, XdpVerdict::Tx | XdpVerdict::Redirect),
         };
         assert!(fits && reason != RouterReason::Unset, "{reason:?} ended as {:?} for {frame:02x?}", run.verdict);
-        if reason.verdict() == Verdict::Pass {
-            assert_eq!(run.packet, frame, "{reason:?}: what passes is untouched");
-        }
         Outcome { reason, verdict: run.verdict, packet: run.packet, bytes }
     }
 }
