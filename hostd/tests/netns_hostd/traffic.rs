@@ -52,6 +52,30 @@ fn naive_udp_servers_on_wildcard_addresses_answer_from_the_virtual_address() {
 }
 
 #[test]
+fn a_server_that_opens_a_socket_per_client_answers_from_the_virtual_address() {
+    let scene = Scene::new();
+    // bash connects a fresh UDP socket: not the one that was spoken to, but one of the same service.
+    let reply = scene.config().with_file_name("reply.sh");
+    std::fs::write(&reply, "echo hello > /dev/udp/$(tr -d '[]' <<< $SOCAT_PEERADDR)/$SOCAT_PEERPORT\n").unwrap();
+    for (port, listen, client, to) in [(7001, "UDP4", C4, "192.0.2.10"), (7002, "UDP6", C6, "2001:db8:100::10")] {
+        let mut command = Command::new("socat");
+        command.arg("-u").arg(format!("{listen}-RECVFROM:{port},fork")).arg(format!("EXEC:bash {}", reply.display()));
+        let server = scene.lab.spawn("h", listen, command).unwrap();
+        let client = std::net::SocketAddr::new(client.parse().unwrap(), 0);
+        let socket = scene.lab.with_netns("gw", || UdpSocket::bind(client).unwrap()).unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        let mut from = None;
+        eventually(PATIENCE, &format!("an answer from {to}"), || {
+            socket.send_to(b"x", (to, port)).unwrap();
+            from = socket.recv_from(&mut [0; 100]).ok().map(|(_, from)| from.ip().to_string());
+            from.is_some()
+        });
+        assert_eq!(from.as_deref(), Some(to), "{}", server.log_tail());
+    }
+    assert_eq!(scene.count("pass_udp_source"), 0, "the sockets were bound as they connected; nothing was rewritten");
+}
+
+#[test]
 fn tcp_flows_both_ways_with_segments_that_fit_and_every_byte_is_charged() {
     let scene = Scene::new();
     let listener = scene.listener();
