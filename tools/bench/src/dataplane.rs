@@ -5,19 +5,22 @@
 //! of the machine hits all alike, and ratios are formed within a round. Cold cases sweep over all established flows, one
 //! program after another, and are compared flow range by flow range ([`measure::swept`]).
 
-mod case;
-mod measure;
+pub mod case;
+pub mod measure;
 pub mod packets;
-mod report;
+pub mod report;
 pub mod scene;
+pub mod sockets;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use slr_daemon::output;
+use slr_testkit::netns::NetNs;
 
 use crate::machine::{self, Watch};
 use crate::results;
+
 pub use report::Report;
 
 /// Options of `bench dataplane`.
@@ -51,14 +54,9 @@ pub struct Args {
 
 /// Measure and report.
 pub fn run(args: &Args) -> Result<()> {
-    let machine = machine::settle()?;
-    eprintln!("setting the scene: {} flows of each family", args.cold_flows);
-    let scene = scene::Scene::new(args.hosts, args.cold_flows)?;
-    let (cold, hot) = case::all(&scene, args)?.into_iter().partition(|case| case.flows.is_cold());
-    let watch = Watch::start();
-    let mut measured = measure::interleaved(&scene, hot, args)?;
-    measured.extend(measure::swept(&scene, cold, args)?);
-    let report = Report::new(machine, watch.finish(), args, measured);
+    // In a namespace of its own: the host's socket check shall find the benchmark's connections and no others.
+    let ns = NetNs::new()?;
+    let report = ns.with(|| measure(&ns, args))?;
     if let Some(warning) = report.noise.warning() {
         eprintln!("{warning}");
     }
@@ -67,4 +65,17 @@ pub fn run(args: &Args) -> Result<()> {
     }
     output::print(if args.json { serde_json::to_string(&report)? } else { report.table() });
     Ok(())
+}
+
+/// On a thread inside the namespace.
+fn measure(ns: &NetNs, args: &Args) -> Result<Report> {
+    let machine = machine::settle()?;
+    eprintln!("setting the scene: {} flows of each family", args.cold_flows);
+    let scene = scene::Scene::new(args.hosts, args.cold_flows)?;
+    let _connections = [sockets::connect(ns, scene::V4_IN_V4)?, sockets::connect(ns, scene::V6_IN_V6)?];
+    let (cold, hot) = case::all(&scene, args)?.into_iter().partition(|case| case.flows.is_cold());
+    let watch = Watch::start();
+    let mut measured = measure::interleaved(&scene, hot, args)?;
+    measured.extend(measure::swept(&scene, cold, args)?);
+    Ok(Report::new(machine, watch.finish(), args, measured))
 }

@@ -1,15 +1,8 @@
 //! `bench`: what the data plane costs, measured beside a floor in the same run and held against the targets.
 
-mod dataplane;
-mod machine;
-mod results;
-mod rings;
-mod statistics;
-mod target;
-mod throughput;
-
 use std::process::ExitCode;
 
+use bench::{dataplane, rings, throughput};
 use clap::{Parser, Subcommand};
 use slr_daemon::output;
 

@@ -57,28 +57,35 @@ const END_B: &str = "slr";
 /// All of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    machine: Machine,
-    noise: Noise,
-    seconds: u32,
-    flows: u16,
-    cases: Vec<Row>,
+    /// What it ran on.
+    pub machine: Machine,
+    /// What else ran.
+    pub noise: Noise,
+    /// Seconds of traffic per program and family.
+    pub seconds: u32,
+    /// Established flows.
+    pub flows: u16,
+    /// Every program in every family.
+    pub cases: Vec<Row>,
 }
 
 /// One program in one address family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Row {
-    program: String,
-    family: String,
+pub struct Row {
+    /// `reflector`, `floor` or `router`.
+    pub program: String,
+    /// `v4` or `v6`, inside and outside.
+    pub family: String,
     /// Millions of packets a second that came back to the sink.
-    mpps: Summary,
+    pub mpps: Summary,
     /// Nanoseconds per packet over the reflector's in the same round.
-    over_reflector_ns: Summary,
+    pub over_reflector_ns: Summary,
     /// Rate divided by the floor's in the same round.
-    rate_of_floor: Summary,
+    pub rate_of_floor: Summary,
     /// Share of frames that did not come back.
-    lost: f64,
+    pub lost: f64,
     /// Every slice, in millions of packets a second.
-    slices_mpps: Vec<f64>,
+    pub slices_mpps: Vec<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,19 @@
 //! The kinds of packets that are timed.
 
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
 use anyhow::{Result, ensure};
-use slr_dataplane::reason::{RouterReason, Verdict};
+use slr_dataplane::reason::{HostReason, RouterReason, Verdict};
 
 use super::Args;
 use super::measure::Estimator;
 use super::packets::Service;
-use super::scene::{ELSEWHERE_V4, ELSEWHERE_V6, Scene, V4_IN_V4, V4_IN_V6, V6_IN_V4, V6_IN_V6};
+use super::scene::{
+    ELSEWHERE_V4, ELSEWHERE_V6, Scene, TUNNEL_V4, TUNNEL_V6, V4_IN_V4, V4_IN_V6, V4_NO_SOCKET, V6_IN_V4, V6_IN_V6,
+    V6_NO_SOCKET,
+};
 use crate::target::{Measure, Target};
 
 /// Which program a case runs.
@@ -23,6 +27,8 @@ pub enum Program {
     FloorV6,
     /// The router.
     Router,
+    /// The host.
+    Host,
 }
 
 impl Program {
@@ -33,6 +39,7 @@ impl Program {
             Self::FloorV4 => scene.yardsticks.floor_v4(),
             Self::FloorV6 => scene.yardsticks.floor_v6(),
             Self::Router => scene.router.program(),
+            Self::Host => scene.host.program(),
         }
     }
 }
@@ -68,8 +75,8 @@ pub struct Case {
     pub flows: Flows,
     /// The XDP verdict of every shot.
     pub verdict: u32,
-    /// What the router counts it as.
-    pub reason: Option<RouterReason>,
+    /// What the router or the host counts it as.
+    pub reason: Option<&'static str>,
     /// The case whose figure it is divided by.
     pub floor: Option<&'static str>,
     /// Limits.
@@ -78,7 +85,7 @@ pub struct Case {
 
 impl Flows {
     /// The next shot's flow.
-    pub fn next(&mut self) -> Option<u32> {
+    pub fn advance(&mut self) -> Option<u32> {
         match self {
             Self::Same => None,
             Self::Fresh(flow) => {
@@ -132,7 +139,8 @@ fn over_null(limit: f64) -> Target {
 
 /// Every case that was asked for, in the order of the report, each checked to take the path it is named after.
 pub fn all(scene: &Scene, args: &Args) -> Result<Vec<Case>> {
-    let mut cases: Vec<Case> = [yardsticks(), established(), unknown(), cold(args)].into_iter().flatten().collect();
+    let mut cases: Vec<Case> =
+        [yardsticks(), established(), unknown(), hosts(), cold(args)].into_iter().flatten().collect();
     let asked = |name: &str| args.only.is_empty() || args.only.iter().any(|text| name.contains(text.as_str()));
     let floors: Vec<&str> = cases.iter().filter(|case| asked(case.name)).filter_map(|case| case.floor).collect();
     cases.retain(|case| asked(case.name) || case.name == NULL || floors.contains(&case.name));
@@ -172,7 +180,7 @@ fn pinned(name: &'static str, service: Service, floor: &'static str, targets: &[
         packet: service.ack(0),
         flows: Flows::Same,
         verdict: TX,
-        reason: Some(RouterReason::FwdEstablished),
+        reason: Some(RouterReason::FwdEstablished.name()),
         floor: Some(floor),
         targets: targets.to_vec(),
     }
@@ -191,7 +199,7 @@ fn established() -> Vec<Case> {
 /// A packet whose flow is not pinned.
 fn other(name: &'static str, what: &'static str, service: Service, packet: Vec<u8>, reason: RouterReason) -> Case {
     let verdict = if reason.verdict() == Verdict::Pass { PASS } else { TX };
-    let reason = Some(reason);
+    let reason = Some(reason.name());
     let (program, flows, floor) = (Program::Router, Flows::Same, Some(FLOOR_V4));
     Case { name, what, program, service, packet, flows, verdict, reason, floor, targets: Vec::new() }
 }
@@ -218,6 +226,33 @@ fn unknown() -> Vec<Case> {
         other("not ours v6", "passes to the kernel", ELSEWHERE_V6, ELSEWHERE_V6.ack(0), RouterReason::PassNotOurs),
         echo("echo v4", V4_IN_V4),
         echo("echo v6", V6_IN_V6),
+    ]
+}
+
+/// Packets at a host: out of one tunnel header, and of a chain of two with and without the flow's socket.
+fn hosts() -> Vec<Case> {
+    let at_host = |name, what, service: Service, headers: &[(IpAddr, IpAddr)], reason: HostReason| {
+        let verdict = if reason.verdict() == Verdict::Pass { PASS } else { TX };
+        let (packet, reason) = (service.tunnelled(headers), Some(reason.name()));
+        let (program, flows, targets) = (Program::Host, Flows::Same, Vec::new());
+        Case { name, what, program, service, packet, flows, verdict, reason, floor: None, targets }
+    };
+    let single = |name, service, [router, host, _]: [IpAddr; 3]| Case {
+        targets: vec![over_null(60.0)],
+        ..at_host(name, "one tunnel header", service, &[(router, host)], HostReason::Deliver)
+    };
+    let chain = |name, what, service, [router, host, next]: [IpAddr; 3], reason| {
+        at_host(name, what, service, &[(router, host), (router, next)], reason)
+    };
+    vec![
+        single("decapsulate v4 in v4", V4_IN_V4, TUNNEL_V4),
+        single("decapsulate v6 in v6", V6_IN_V6, TUNNEL_V6),
+        single("decapsulate v4 in v6", V4_IN_V4, TUNNEL_V6),
+        single("decapsulate v6 in v4", V6_IN_V6, TUNNEL_V4),
+        chain("chain, socket here v4", "socket check: found", V4_IN_V4, TUNNEL_V4, HostReason::DeliverChain),
+        chain("chain, socket here v6", "socket check: found", V6_IN_V6, TUNNEL_V6, HostReason::DeliverChain),
+        chain("chain, relayed v4", "socket check: none", V4_NO_SOCKET, TUNNEL_V4, HostReason::RelayChain),
+        chain("chain, relayed v6", "socket check: none", V6_NO_SOCKET, TUNNEL_V6, HostReason::RelayChain),
     ]
 }
 
@@ -256,13 +291,13 @@ impl Case {
     /// Does the router take the path that the case is named after?
     fn check(&self, scene: &Scene) -> Result<()> {
         if let Some(expected) = self.reason {
-            let reason = scene.reason(&self.packet)?;
+            let reason = scene.reason(self.program, &self.packet)?;
             ensure!(
                 reason == expected,
                 "case `{}` would time the wrong path: {} instead of {}",
                 self.name,
-                reason.name(),
-                expected.name()
+                reason,
+                expected
             );
         }
         Ok(())
@@ -314,8 +349,8 @@ mod tests {
     #[test]
     fn fresh_flows_never_repeat_and_swept_ones_come_round() {
         let mut fresh = Flows::Fresh(5);
-        assert_eq!([fresh.next(), fresh.next()], [Some(6), Some(7)]);
+        assert_eq!([fresh.advance(), fresh.advance()], [Some(6), Some(7)]);
         let mut round = Flows::Sweep { order: [2, 0, 1].into(), next: 0 };
-        assert_eq!([(); 4].map(|()| round.next()), [Some(2), Some(0), Some(1), Some(2)]);
+        assert_eq!([(); 4].map(|()| round.advance()), [Some(2), Some(0), Some(1), Some(2)]);
     }
 }

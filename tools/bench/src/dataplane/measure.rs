@@ -80,7 +80,7 @@ pub type Measured = (Case, Vec<Batch>);
 fn shoot(scene: &Scene, case: &mut Case, durations_ns: &mut [u32]) -> Result<()> {
     let (flows, service) = (&mut case.flows, case.service);
     single_shots(case.program.of(scene), &mut case.packet, case.verdict, durations_ns, |packet| {
-        if let Some(flow) = flows.next() {
+        if let Some(flow) = flows.advance() {
             service.set_flow(packet, flow);
         }
     })

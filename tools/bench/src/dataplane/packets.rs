@@ -1,6 +1,6 @@
 //! Packets of the benchmark, and their flows by number: a shot's packet is the last one with another client patched in.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use slr_testkit::packet::{ACK, Packet, SYN, pkt};
 
@@ -77,6 +77,23 @@ impl Service {
     /// What follows it once the server has answered.
     pub fn ack(self, flow: u32) -> Vec<u8> {
         self.network(flow).tcp(port(flow), 80).flags(ACK).seq(2).ack(1).payload_len(PAYLOAD).build()
+    }
+
+    /// The same in tunnel headers, outermost first, as a host gets it.
+    pub fn tunnelled(self, headers: &[(IpAddr, IpAddr)]) -> Vec<u8> {
+        let frame = pkt().eth(ROUTER_MAC, GATEWAY_MAC);
+        let outer = headers.iter().fold(frame, |frame, &(source, destination)| frame.ip(source, destination));
+        let (client, server) = self.endpoints(0);
+        outer.ip(client.ip(), server.ip()).tcp(client.port(), server.port()).flags(ACK).payload_len(PAYLOAD).build()
+    }
+
+    /// Client and server of a flow.
+    pub fn endpoints(self, flow: u32) -> (SocketAddr, SocketAddr) {
+        let (client, server) = match self {
+            Self::V4(address) => (client_v4(flow).into(), address.into()),
+            Self::V6(address) => (client_v6(flow).into(), address.into()),
+        };
+        (SocketAddr::new(client, port(flow)), SocketAddr::new(server, 80))
     }
 
     /// An echo request.

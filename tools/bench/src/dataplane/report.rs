@@ -40,7 +40,7 @@ pub struct Row {
     pub name: String,
     /// What it is.
     pub what: String,
-    /// What the router counted it as; none for yardsticks.
+    /// What the router or the host counted it as; none for yardsticks.
     pub reason: Option<String>,
     /// How a batch's shots became the figure that verdicts are about.
     pub estimator: Estimator,
@@ -171,7 +171,7 @@ fn row(case: &Case, batches: &[Batch], by_name: &BTreeMap<&str, &[Batch]>) -> Ro
     Row {
         name: case.name.to_owned(),
         what: case.what.to_owned(),
-        reason: case.reason.map(|reason| reason.name().to_owned()),
+        reason: case.reason.map(str::to_owned),
         estimator,
         over_null_ns,
         mean_over_null_ns: Summary::of(&over_null(batches, Estimator::Mean)),

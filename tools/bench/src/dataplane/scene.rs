@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context, Result, ensure};
 use slr_dataplane::abi::{flow_key_v4, flow_key_v6};
 use slr_dataplane::bench::Yardsticks;
-use slr_dataplane::reason::RouterReason;
+use slr_dataplane::host::{Host as Server, HostDesired, HostOptions};
 use slr_dataplane::router::{Config, Desired, Host, Link, Router, RouterOptions, Subnet, XdpVerdict};
 use slr_model::{HostState, NodeName, Weight};
 
+use super::case::Program;
 use super::packets::{GATEWAY_MAC, Ports, ROUTER_MAC, Service};
 
 /// IPv4 clients of hosts with IPv4 tunnels.
@@ -19,6 +20,10 @@ pub const V4_IN_V6: Service = Service::V4(Ipv4Addr::new(198, 51, 100, 9));
 pub const V6_IN_V6: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 6, 0, 0, 0, 0, 9));
 /// IPv6 clients of hosts with IPv4 tunnels.
 pub const V6_IN_V4: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 4, 0, 0, 0, 0, 9));
+/// Served by the host that is measured, but no socket is there.
+pub const V4_NO_SOCKET: Service = Service::V4(Ipv4Addr::new(192, 0, 2, 10));
+/// The same, IPv6.
+pub const V6_NO_SOCKET: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 6, 0, 0, 0, 0, 10));
 /// In no virtual subnet.
 pub const ELSEWHERE_V4: Service = Service::V4(Ipv4Addr::new(203, 0, 113, 9));
 /// In no virtual subnet.
@@ -27,10 +32,25 @@ pub const ELSEWHERE_V6: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0,
 /// The programs' flow tables: twice the cold flows fit, as in production, where they are not full.
 const FLOWS_PER_FAMILY: u32 = 1 << 20;
 
+/// Tunnel addresses: of a router, of the host that is measured, and of the next host of a chain.
+pub const TUNNEL_V4: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(10, 1, 255, 7)),
+    IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)),
+    IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2)),
+];
+/// The same, IPv6.
+pub const TUNNEL_V6: [IpAddr; 3] = [
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 7)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 2)),
+];
+
 /// The programs, loaded and filled.
 pub struct Scene {
     /// The candidate.
     pub router: Router,
+    /// The other candidate.
+    pub host: Server,
     /// What it is measured against.
     pub yardsticks: Yardsticks,
 }
@@ -57,7 +77,9 @@ impl Scene {
         let options = RouterOptions { flows_per_family, ..RouterOptions::default() };
         let (mut router, _) = Router::load(&options)?;
         router.apply(&desired(hosts))?;
-        Ok(Self { router, yardsticks: Yardsticks::load(flows_per_family)? })
+        let (mut host, _) = Server::load(&HostOptions::default())?;
+        host.apply(&served())?;
+        Ok(Self { router, host, yardsticks: Yardsticks::load(flows_per_family)? })
     }
 
     /// Flows of the first client, one a port.
@@ -113,15 +135,43 @@ impl Scene {
         Ok(())
     }
 
-    /// The reason that the router gives for a packet: the one whose counter moves.
-    pub fn reason(&self, packet: &[u8]) -> Result<RouterReason> {
-        let before = self.router.reasons()?;
-        self.router.test_run(packet)?;
-        let after = self.router.reasons()?;
-        let moved = before.iter().zip(&after).find(|((_, was), (_, is))| is.packets > was.packets);
+    /// The reason that a program gives for a packet: the one whose counter moves.
+    pub fn reason(&self, program: Program, packet: &[u8]) -> Result<&'static str> {
+        let before = self.counted(program)?;
+        match program {
+            Program::Host => self.host.test_run(packet)?,
+            _ => self.router.test_run(packet)?,
+        };
+        let after = self.counted(program)?;
+        let moved = before.iter().zip(&after).find(|((_, was), (_, is))| is > was);
         moved.map(|(_, (reason, _))| *reason).context("no reason was counted")
     }
+
+    fn counted(&self, program: Program) -> Result<Vec<(&'static str, u64)>> {
+        Ok(match program {
+            Program::Host => self.host.counters()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect(),
+            _ => self.router.reasons()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect(),
+        })
+    }
 }
+
+/// A host of the site: both tunnel families, a router prefix of each, two subnets.
+fn served() -> HostDesired {
+    let ([_, IpAddr::V4(tunnel_v4), next_v4], [_, IpAddr::V6(tunnel_v6), next_v6]) = (TUNNEL_V4, TUNNEL_V6) else {
+        unreachable!("the constants are of these families");
+    };
+    HostDesired {
+        tunnel_v4: Some(tunnel_v4),
+        tunnel_v6: Some(tunnel_v6),
+        routers: SOURCES.map(|prefix| prefix.parse().expect("a prefix")).to_vec(),
+        site_hosts: vec![next_v4, next_v6],
+        subnets: ["192.0.2.0/24", "2001:db8:6::/64"].map(|prefix| prefix.parse().expect("a prefix")).to_vec(),
+        ..HostDesired::default()
+    }
+}
+
+/// Where the router's outer source addresses come from.
+const SOURCES: [&str; 2] = ["10.1.255.0/24", "2001:db8:ff::/64"];
 
 /// `hosts` hosts of each tunnel family, and a subnet for each pair of families.
 fn desired(hosts: u16) -> Desired {
@@ -160,7 +210,7 @@ fn desired(hosts: u16) -> Desired {
         },
         tunnel_addresses: vec!["10.1.254.1".parse().expect("an address")],
         upstreams: Vec::new(),
-        sources: ["10.1.255.0/24", "2001:db8:ff::/64"].map(|prefix| prefix.parse().expect("a prefix")).to_vec(),
+        sources: SOURCES.map(|prefix| prefix.parse().expect("a prefix")).to_vec(),
         hosts: each(4)
             .chain(each(6))
             .map(|(family, n)| Host {
