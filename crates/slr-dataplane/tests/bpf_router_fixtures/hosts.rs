@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use slr_dataplane::reason::RouterReason as R;
+use slr_dataplane::router::Desired;
 use slr_model::{HostState, Weight};
 use slr_testkit::packet::ACK;
 
@@ -15,7 +16,7 @@ use crate::frames::*;
 const INGRESS: u32 = 1;
 
 pub fn cases() -> Vec<Case> {
-    FAMILIES.iter().flat_map(|family| [states(family), links(family)].into_iter().flatten()).collect()
+    FAMILIES.iter().flat_map(|family| [states(family), again(family), links(family)].into_iter().flatten()).collect()
 }
 
 fn states(f: &Family) -> Vec<Case> {
@@ -95,6 +96,46 @@ fn states(f: &Family) -> Vec<Case> {
             .send(ack(f.client, 40000, f.on_a, 80, 9), R::FwdEstablished)
             .to("a"),
     ]
+}
+
+/// New flows go to this host alone; the others are in `state`.
+fn alone(desired: &mut Desired, name: &str, state: HostState) {
+    for (member, weight) in desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.members) {
+        *weight = if &**member == name { Weight::default() } else { Weight::ZERO };
+    }
+    for host in &mut desired.hosts {
+        host.state = if &*host.name == name { HostState::Active } else { state };
+    }
+}
+
+/// A flow whose host went down begins anew with the next one, and is proved there like any other.
+fn again(f: &Family) -> Vec<Case> {
+    let mut table = Vec::new();
+    for port in 40000..40008 {
+        let mut each = case(format!("{}: from host to host while it is pending, port {port}", f.name));
+        for name in ["a", "b", "v", "b", "a"] {
+            each = each
+                .change(move |desired| alone(desired, name, HostState::Down))
+                .send(syn(f.client, port, f.any, 80), R::FwdNew)
+                .to(name)
+                .send(syn(f.client, port, f.any, 80), R::FwdPending)
+                .to(name);
+        }
+        table.push(each.send(ack(f.client, port, f.any, 80, 0), R::FwdPromoted).to("a"));
+        let mut each = case(format!("{}: from host to host while it is pinned, port {port}", f.name));
+        for name in ["a", "b", "v", "b", "a"] {
+            each = each
+                .change(move |desired| alone(desired, name, HostState::Down))
+                .send(udp(f.client, port, f.any, 53), R::FwdNew)
+                .to(name)
+                .send(udp(f.client, port, f.any, 53), R::FwdPromoted)
+                .to(name)
+                .send(udp(f.client, port, f.any, 53), R::FwdEstablished)
+                .to(name);
+        }
+        table.push(each);
+    }
+    table
 }
 
 fn links(f: &Family) -> Vec<Case> {
