@@ -78,35 +78,36 @@ static __noinline int clamp_mss(struct __sk_buff *skb, __u32 l4, __u32 most)
 static __noinline int rewrite_source(struct __sk_buff *skb, struct sent *s, struct host_config *cfg)
 {
 	__u64 pseudo = BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0;
-	struct slr_addr from = {}, *to;
-	struct udp_peer key = {};
+	struct bpf_sock *sk = skb->sk;
+	struct slr_addr from = {}, client = {};
+	struct udp_source *known;
 	struct udphdr udp;
 	__u32 at, words;
 
-	if (!s || !cfg || s->later || bpf_skb_load_bytes(skb, s->l4, &udp, sizeof(udp)))
+	if (!s || !cfg || s->later || !sk)
 		return 0;
-	key.owner = bpf_get_socket_cookie(skb);
-	key.client_port = udp.dest;
+	known = bpf_sk_storage_get(&udp_connected, sk, NULL, 0);
+	if (likely(!known) || bpf_skb_load_bytes(skb, s->l4, &udp, sizeof(udp)))
+		return 0;
 	if (s->v6) {
 		at = s->l3 + __builtin_offsetof(struct ipv6hdr, saddr);
 		words = 4;
-		if (bpf_skb_load_bytes(skb, at, &from, 16) || bpf_skb_load_bytes(skb, at + 16, &key.client, 16))
+		if (bpf_skb_load_bytes(skb, at, &from, 16) || bpf_skb_load_bytes(skb, at + 16, &client, 16))
 			return 0;
 	} else {
 		at = s->l3 + __builtin_offsetof(struct iphdr, saddr);
 		words = 1;
-		key.client.word[2] = bpf_htonl(0xffff);
-		if (bpf_skb_load_bytes(skb, at, &from, 4) || bpf_skb_load_bytes(skb, at + 4, &key.client.word[3], 4))
+		client.word[2] = bpf_htonl(0xffff);
+		if (bpf_skb_load_bytes(skb, at, &from, 4) || bpf_skb_load_bytes(skb, at + 4, &client.word[3], 4))
 			return 0;
 	}
-	to = bpf_map_lookup_elem(&udp_connected, &key);
-	if (!to)
+	if (known->client_port != udp.dest || !same_v6(known->client.word, client.word))
 		return 0;
-	s->subnet = s->v6 ? subnet_of_v6(cfg, to) : subnet_of_v4(cfg, to->word[3]);
+	s->subnet = s->v6 ? subnet_of_v6(cfg, &known->source) : subnet_of_v4(cfg, known->source.word[3]);
 	if (s->subnet == NOT_SERVED) /* not any more */
 		return 0;
 	for (__u32 i = 0; i < 4 && i < words; i++) {
-		__be32 new = to->word[s->v6 ? i : 3];
+		__be32 new = known->source.word[s->v6 ? i : 3];
 
 		if (bpf_l4_csum_replace(skb, s->l4 + UDP_CSUM_AT, from.word[i], new, pseudo | 4))
 			return 0;

@@ -61,13 +61,21 @@ struct {
 	__uint(max_entries, SLR_UDP_PEERS);
 } udp_peers SEC(".maps");
 
+/* What a connected socket's datagrams to its client must have as source. Not in abi.h: user space never sees it. */
+struct udp_source {
+	struct slr_addr client;
+	struct slr_addr source;
+	__be16 client_port;
+	__u16 pad[3];
+};
+
 /* Sockets that were bound to a port before they connected to a client: their source is put right on egress. Written
- * when a socket connects. */
+ * when a socket connects. In the socket itself, so that every other socket's datagrams pay next to nothing. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__type(key, struct udp_peer);
-	__type(value, struct slr_addr);
-	__uint(max_entries, SLR_UDP_PEERS);
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct udp_source);
 } udp_connected SEC(".maps");
 
 /* What happened: per reason and per virtual subnet. Written here, read by user space. */

@@ -162,6 +162,21 @@ static __always_inline struct slr_addr *source_to_bind(struct bpf_sock_addr *ctx
 	return source;
 }
 
+/* The socket has a port and cannot be bound to an address any more: leave a note for egress. */
+static __always_inline void note_source(struct bpf_sock_addr *ctx, struct udp_peer *key, struct slr_addr *source)
+{
+	struct udp_source *note;
+
+	if (!ctx->sk)
+		return;
+	note = bpf_sk_storage_get(&udp_connected, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!note)
+		return;
+	note->client = key->client;
+	note->client_port = key->client_port;
+	note->source = *source;
+}
+
 SEC("cgroup/connect4")
 int slr_udp_connect4(struct bpf_sock_addr *ctx)
 {
@@ -179,7 +194,7 @@ int slr_udp_connect4(struct bpf_sock_addr *ctx)
 		return 1;
 	to.addr = source->word[3];
 	if (bpf_bind(ctx, (struct sockaddr *)&to, sizeof(to)))
-		bpf_map_update_elem(&udp_connected, &key, source, BPF_ANY);
+		note_source(ctx, &key, source);
 	return 1;
 }
 
@@ -202,6 +217,6 @@ int slr_udp_connect6(struct bpf_sock_addr *ctx)
 		return 1;
 	__builtin_memcpy(to.addr, source, 16);
 	if (bpf_bind(ctx, (struct sockaddr *)&to, sizeof(to)))
-		bpf_map_update_elem(&udp_connected, &key, source, BPF_ANY);
+		note_source(ctx, &key, source);
 	return 1;
 }

@@ -144,11 +144,10 @@ impl Host {
     /// Call once everything is attached: after an upgrade, the UDP clients are copied and the old version's pins go.
     pub fn settle(&mut self) -> Result<(), LoadError> {
         for path in std::mem::take(&mut self.older) {
-            for table in ["udp_peers", "udp_connected"] {
-                // Best effort: what is not copied is learned from the client's next datagram.
-                if let Err(error) = upgrade::copy_table(&path, &self.loaded, table, false) {
-                    tracing::warn!(%error, table, from = %path.display(), "UDP clients were not all copied");
-                }
+            // Best effort: what is not copied is learned from the client's next datagram. The notes in connected sockets
+            // (`udp_connected`) cannot be copied: such a socket has no second chance, but its client's next datagram goes to the listening one.
+            if let Err(error) = upgrade::copy_table(&path, &self.loaded, "udp_peers", false) {
+                tracing::warn!(%error, from = %path.display(), "UDP clients were not all copied");
             }
             egress::carry_marks(&path, self.pins.as_deref());
             fs::remove_dir_all(&path).map_err(|source| LoadError::Pin { path, source })?;
@@ -172,10 +171,14 @@ impl Host {
 
     /// Run one frame through the egress program; returns the frame afterwards.
     pub fn test_run_egress(&self, frame: &[u8]) -> Result<Vec<u8>, MapError> {
-        let program = self.loaded.program(egress::PROGRAM).expect("in the object");
         let mut out = Vec::new();
-        sys::test_run(program, frame, &mut out).map_err(failed_run)?;
+        sys::test_run(self.egress_program(), frame, &mut out).map_err(failed_run)?;
         Ok(out)
+    }
+
+    /// The egress program's descriptor, for benchmarks.
+    pub fn egress_program(&self) -> BorrowedFd<'_> {
+        self.loaded.program(egress::PROGRAM).expect("in the object")
     }
 
     /// The XDP program's descriptor, for benchmarks.
