@@ -7,3 +7,4 @@ mod egress;
 mod keepalive;
 mod malformed;
 mod tables;
+mod upgrade;

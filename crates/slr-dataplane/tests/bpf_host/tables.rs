@@ -63,10 +63,14 @@ fn more_than_the_tables_hold_is_refused_whole() {
 #[test]
 fn more_prefixes_than_are_scanned_are_found_all_the_same_the_longest_first() {
     let mut many = desired();
-    many.subnets = (0..20).flat_map(|n| [format!("10.50.{n}.0/24"), format!("2001:db8:5{n:02x}::/48")]).map(|s| s.parse().unwrap()).collect();
+    many.subnets = (0..20)
+        .flat_map(|n| [format!("10.50.{n}.0/24"), format!("2001:db8:5{n:02x}::/48")])
+        .map(|s| s.parse().unwrap())
+        .collect();
     many.subnets.push("10.50.0.0/16".parse().unwrap());
     for n in 0..20 {
-        many.routers.extend([format!("10.7.{n}.0/24"), format!("fd07:{n:x}::/32")].map(|s| s.parse::<IpNet>().unwrap()));
+        many.routers
+            .extend([format!("10.7.{n}.0/24"), format!("fd07:{n:x}::/32")].map(|s| s.parse::<IpNet>().unwrap()));
     }
     let mut few = desired();
     few.subnets = ["10.50.3.0/24", "10.50.0.0/16", "2001:db8:503::/48"].map(|s| s.parse().unwrap()).into();
@@ -80,7 +84,9 @@ fn more_prefixes_than_are_scanned_are_found_all_the_same_the_longest_first() {
         assert_eq!(outcome("10.7.99.1", US4, C4, "10.50.3.9"), DropStranger);
         assert_eq!(outcome("10.7.5.1", US4, C4, "10.51.0.1"), DropNotServed);
         assert_eq!(outcome("10.7.5.1", US4, "10.50.9.9", "10.50.3.9"), DropSpoofedSource);
-        let of = |text: &str| bed.host.usage().unwrap().iter().find(|u| u.subnet.to_string() == text).unwrap().received.packets;
+        let of = |text: &str| {
+            bed.host.usage().unwrap().iter().find(|u| u.subnet.to_string() == text).unwrap().received.packets
+        };
         assert_eq!((of("10.50.3.0/24"), of("10.50.0.0/16"), of("2001:db8:503::/48")), (1, 1, 1));
     }
 }
