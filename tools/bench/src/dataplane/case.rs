@@ -119,11 +119,14 @@ const TX: u32 = 3;
 /// Where flows that nobody has seen start: beyond the established ones (a million at most).
 const FRESH_SYN: u32 = 2_000_000;
 const FRESH_ORPHAN: u32 = 8_000_000;
+const FRESH_UNKNOWN: u32 = 12_000_000;
 
 /// The case that every other one is measured over.
 pub const NULL: &str = "null";
 const FLOOR_V4: &str = "floor v4";
 const FLOOR_V6: &str = "floor v6";
+const FLOOR_V4_UNKNOWN: &str = "floor v4, unknown flow";
+const FLOOR_V6_UNKNOWN: &str = "floor v6, unknown flow";
 const FLOOR_V4_SWEPT: &str = "floor v4 cold, in order";
 const FLOOR_V6_SWEPT: &str = "floor v6 cold, in order";
 const FLOOR_V4_RANDOM: &str = "floor v4 cold, random";
@@ -162,11 +165,19 @@ pub fn null() -> Case {
     yardstick(NULL, "XDP_PASS and nothing else", Program::Null, V4_IN_V4, Flows::Same)
 }
 
+/// The least that a new flow costs: to look it up among the others and not find it.
+fn unknown_to(name: &'static str, program: Program, service: Service) -> Case {
+    let flows = Flows::Fresh(FRESH_UNKNOWN);
+    Case { verdict: PASS, ..yardstick(name, "one lookup in vain, another flow each", program, service, flows) }
+}
+
 fn yardsticks() -> Vec<Case> {
     vec![
         null(),
         yardstick(FLOOR_V4, "one lookup, v4 in v4", Program::FloorV4, V4_IN_V4, Flows::Same),
         yardstick(FLOOR_V6, "one lookup, v6 in v6", Program::FloorV6, V6_IN_V6, Flows::Same),
+        unknown_to(FLOOR_V4_UNKNOWN, Program::FloorV4, V4_IN_V4),
+        unknown_to(FLOOR_V6_UNKNOWN, Program::FloorV6, V6_IN_V6),
     ]
 }
 
@@ -205,23 +216,25 @@ fn other(name: &'static str, what: &'static str, service: Service, packet: Vec<u
 }
 
 fn unknown() -> Vec<Case> {
-    let new = |name, service: Service| Case {
+    let new = |name, service: Service, floor| Case {
         flows: Flows::Fresh(FRESH_SYN),
+        floor: Some(floor),
         targets: vec![over_null(350.0)],
         ..other(name, "SYN of another flow each", service, service.syn(FRESH_SYN), RouterReason::FwdNew)
     };
-    let orphan = |name, service: Service| Case {
+    let orphan = |name, service: Service, floor| Case {
         flows: Flows::Fresh(FRESH_ORPHAN),
+        floor: Some(floor),
         ..other(name, "ACK of an unknown flow each", service, service.ack(FRESH_ORPHAN), RouterReason::FwdOrphanRing)
     };
     let echo = |name, service: Service| {
         other(name, "echo request, answered", service, service.echo(0), RouterReason::ReplyEcho)
     };
     vec![
-        new("new flow v4", V4_IN_V4),
-        new("new flow v6", V6_IN_V6),
-        orphan("orphan v4", V4_IN_V4),
-        orphan("orphan v6", V6_IN_V6),
+        new("new flow v4", V4_IN_V4, FLOOR_V4_UNKNOWN),
+        new("new flow v6", V6_IN_V6, FLOOR_V6_UNKNOWN),
+        orphan("orphan v4", V4_IN_V4, FLOOR_V4_UNKNOWN),
+        orphan("orphan v6", V6_IN_V6, FLOOR_V6_UNKNOWN),
         other("not ours v4", "passes to the kernel", ELSEWHERE_V4, ELSEWHERE_V4.ack(0), RouterReason::PassNotOurs),
         other("not ours v6", "passes to the kernel", ELSEWHERE_V6, ELSEWHERE_V6.ack(0), RouterReason::PassNotOurs),
         echo("echo v4", V4_IN_V4),
