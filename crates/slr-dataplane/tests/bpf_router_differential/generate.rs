@@ -103,8 +103,9 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 /// Few flows, mostly well-behaved packets: these meet again, are promoted, pinned, followed by errors and fragments.
 fn tame_plan() -> impl Strategy<Value = Plan> {
-    let flags = select(vec![2u8, 2, 16, 16, 16, 24, 17, 4]);
-    let seq = select(vec![ISN, ISN, ISN + 1, ISN + 1, ISN + 1, ISN + 500]);
+    let flags = select(vec![2u8, 2, 2, 16, 16, 16, 24, 17, 4]);
+    // A SYN's own number most of the time; for an ACK, the window's both ends and beyond.
+    let seq = select(vec![ISN, ISN, ISN, ISN + 1, ISN + 1, ISN + 500, ISN + 0x1_0000, ISN + 0x1_0001]);
     let tcp = (flags, seq).prop_map(|(flags, seq)| Body::Tcp { port: 40000, vport: 80, flags, seq });
     let error = (0..4usize, any::<bool>()).prop_map(|(kind, udp)| {
         let vport = if udp { 53 } else { 80 };
@@ -116,7 +117,7 @@ fn tame_plan() -> impl Strategy<Value = Plan> {
         1 => Just(FragmentPlan::First(1)),
         1 => Just(FragmentPlan::Later(1)),
     ];
-    let to = select(vec![0usize, 0, 1, 2, 3]);
+    let to = select(vec![0usize, 0, 0, 1, 2, 3]);
     let payload = prop_oneof![9 => 0..64usize, 1 => 1200..1500usize];
     let padding = prop_oneof![8 => Just(0usize), 1 => 1..20usize];
     let from_upstream = Tunnel { v6: false, from: 0, to: 0, tos: 0, in_fragment: false };
@@ -160,9 +161,9 @@ fn change() -> impl Strategy<Value = Change> {
 pub fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         30 => plan().prop_map(Event::Packet),
-        40 => tame_plan().prop_map(Event::Packet),
+        80 => tame_plan().prop_map(Event::Packet),
         2 => vec(any::<u8>(), 14..200).prop_map(Event::Noise),
-        2 => change().prop_map(Event::Change),
+        3 => change().prop_map(Event::Change),
     ];
-    vec(event, 1..60)
+    vec(event, 1..150)
 }
