@@ -32,6 +32,7 @@ enum slr_const {
 	SLR_TUNNEL_ADDRS_MAX = 64, /* our own tunnel addresses */
 	SLR_FRAGS = 16384, /* datagrams in fragments under way; LRU */
 	SLR_BUCKETS = 65536, /* client prefixes with a promotion budget; LRU */
+	SLR_PENDING_WAYS = 8, /* pending flows that share a set: a power of two; few sets overflow before a quarter is taken */
 	SLR_VLAN_TAGS_MAX = 2, /* 802.1ad and 802.1Q */
 	SLR_EXT_HEADERS_MAX = 6, /* RFC 8200 knows six worth passing */
 	SLR_CHAIN_MAX = 3, /* tunnel headers of a chain: the three hosts of a slot */
@@ -105,11 +106,22 @@ struct flow {
 	__u8 pad[3];
 };
 
-/* A flow that has not yet shown two ends. */
-struct new_flow {
-	struct flow flow;
-	__u32 isn; /* TCP: the SYN's sequence number, host order */
-	__u32 pad;
+/* A set of the cache of flows that have not yet shown two ends: one cache line of paths, one of ages and sequence
+ * numbers, then the keys. A look-up reads the first line, and a key only where the path's entropy fits. */
+struct pending_head {
+	__u64 path[SLR_PENDING_WAYS]; /* hop, hop_gen, subnet, entropy as in struct flow, from the low bits up; 0: empty */
+	__u32 seen[SLR_PENDING_WAYS]; /* the `clock` at the last packet */
+	__u32 isn[SLR_PENDING_WAYS]; /* TCP: the SYN's sequence number, host order */
+};
+
+struct pending_set_v4 {
+	struct pending_head head;
+	struct flow_key_v4 key[SLR_PENDING_WAYS];
+};
+
+struct pending_set_v6 {
+	struct pending_head head;
+	struct flow_key_v6 key[SLR_PENDING_WAYS];
 };
 
 /* A hop's prepared header. 64 bytes: one cache line. Written by user space, but for mtu and mtu_until. */
@@ -139,11 +151,13 @@ struct subnet {
 	struct slr_addr prefix; /* for adoption at a restart; lookups use the tries */
 	__u32 flags; /* SUBNET_* */
 	__u32 account; /* whom the traffic is charged to */
+	__u32 ring; /* index into `rings`, for what has no entry in `services` */
+	__u8 mask; /* MASK_* */
 	__u8 prefix_len; /* of the mapped form for IPv4: 96 + length */
-	__u8 pad[7];
+	__u8 pad[2];
 };
 
-/* Where new flows of a service go. Port and protocol 0: every one that has no entry of its own. */
+/* Where new flows of a listed (protocol, port) go, or of a client class; port and protocol 0: all others of the class. */
 struct service_key {
 	__u16 subnet;
 	__u16 class; /* 0: no class of its own */
@@ -217,6 +231,8 @@ struct router_config {
 	__u32 icmp_per_s; /* ICMP answers a second and CPU */
 	__u32 icmp_burst;
 	__u32 pmtu_s; /* how long a learned path MTU is believed */
+	__u32 pending_sets; /* of the pending cache, per family */
+	__u32 pad;
 	__u32 pmtu_floor; /* no frag-needed lowers a path MTU below this */
 };
 
@@ -315,7 +331,6 @@ struct abi_anchor {
 
 #ifndef SLR_ABI_NEXT
 _Static_assert(sizeof(struct flow) == 16, "a flow is two words");
-_Static_assert(sizeof(struct new_flow) == 24, "a new flow is three words");
 #endif
 _Static_assert(sizeof(struct flow_key_v4) == 16, "no padding in a key");
 _Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");

@@ -5,6 +5,7 @@
 
 #include "limit.h"
 #include "packet.h"
+#include "pending.h"
 #include "router_maps.h"
 
 static __always_inline struct flow *find_flow(struct pkt *p)
@@ -12,13 +13,6 @@ static __always_inline struct flow *find_flow(struct pkt *p)
 	if (p->family == AF_V4)
 		return map_lookup(&flows_v4, &p->k4);
 	return map_lookup(&flows_v6, &p->k6);
-}
-
-static __always_inline struct new_flow *find_new(struct pkt *p)
-{
-	if (p->family == AF_V4)
-		return map_lookup(&new_v4, &p->k4);
-	return map_lookup(&new_v6, &p->k6);
 }
 
 /* The hop a recorded flow points to, if that host still is who it was. It may be out of reach for the moment: that does
@@ -65,24 +59,6 @@ static __always_inline struct flow path_of(struct pkt *p)
 	};
 }
 
-static __always_inline void record_new(struct pkt *p)
-{
-	struct new_flow nf = { .flow = path_of(p), .isn = p->seq };
-
-	if (p->family == AF_V4)
-		bpf_map_update_elem(&new_v4, &p->k4, &nf, BPF_ANY);
-	else
-		bpf_map_update_elem(&new_v6, &p->k6, &nf, BPF_ANY);
-}
-
-static __always_inline void forget_new(struct pkt *p)
-{
-	if (p->family == AF_V4)
-		bpf_map_delete_elem(&new_v4, &p->k4);
-	else
-		bpf_map_delete_elem(&new_v6, &p->k6);
-}
-
 static __always_inline void forget_flow(struct pkt *p)
 {
 	if (p->family == AF_V4)
@@ -98,22 +74,25 @@ static __always_inline bool is_first_syn(struct pkt *p)
 	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 }
 
-static __always_inline bool two_ended(struct pkt *p, struct new_flow *nf)
+static __always_inline bool two_ended(struct pkt *p, __u32 isn)
 {
 	if (p->proto != IPPROTO_TCP)
 		return true;
 	if ((p->tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK)
 		return false;
-	return p->seq - nf->isn - 1 <= 0xffff;
+	return p->seq - isn - 1 <= 0xffff;
 }
 
 /* One token of the client prefix's budget (IPv4 /24, IPv6 /48). */
-static __always_inline bool may_pin(struct pkt *p, struct router_config *cfg)
+separate int may_pin(struct pkt *p, struct router_config *cfg)
 {
-	struct bucket_key key = { .family = p->family };
 	__u64 now_ns = bpf_ktime_get_ns();
+	struct bucket_key key = {};
 	struct bucket *b;
 
+	if (!p || !cfg)
+		return false;
+	key.family = p->family;
 	if (p->family == AF_V4) {
 		key.prefix[0] = p->k4.client & bpf_htonl(0xffffff00);
 	} else {
@@ -143,7 +122,6 @@ static __always_inline int pin(struct pkt *p, struct router_config *cfg)
 		err = bpf_map_update_elem(&flows_v6, &p->k6, &f, BPF_NOEXIST);
 	if (err && err != -17 /* EEXIST: another CPU was first */)
 		return SLR_R_fwd_table_full;
-	forget_new(p);
 	return SLR_R_fwd_promoted;
 }
 

@@ -75,87 +75,99 @@ static __always_inline bool plain_l4(struct tcphdr *th, __u8 proto, __u32 room, 
 	return false;
 }
 
-/* A pinned flow that fits its hop, on its way. False: nothing was changed, take the whole way. */
-static __always_inline bool express_flow(struct xdp_md *ctx, struct flow *f, struct cargo c, __u8 tcp_flags, int *action)
+/* How a packet fared on the express lane. */
+#define LANE_REFUSED 0 /* nothing was changed: take the whole way */
+#define LANE_UNPINNED 1 /* likewise; and its flow is not in the table */
+#define LANE_TAKEN 2 /* forwarded as fwd_established */
+
+/* A pinned flow that fits its hop, on its way. */
+static __always_inline int express_flow(struct xdp_md *ctx, struct flow *f, struct cargo c, __u8 tcp_flags, int *action)
 {
 	__u32 n, subnet;
 	struct hop *h;
 
 	if (!f)
-		return false;
+		return LANE_UNPINNED;
 	n = f->hop;
 	h = map_lookup(&hops, &n);
 	if (!h || h->gen != f->hop_gen || !(h->flags & HOP_UP) || c.len + outer_len(h) > h->mtu)
-		return false;
+		return LANE_REFUSED;
 	c.entropy = f->entropy;
 	subnet = f->subnet;
 	touch(f, now_s(), tcp_flags);
 	if (h->flags & HOP_V6 ? push_v6(ctx, h, c) : push_v4(ctx, h, c))
-		return false; /* no headroom: adjust_head changed nothing; the whole way fails likewise, and says so */
+		return LANE_REFUSED; /* no headroom: adjust_head changed nothing; the whole way fails likewise, and says so */
 	account(n, subnet, c.len, false);
 	*action = way_out(ctx, h);
-	return true;
+	return LANE_TAKEN;
 }
 
-static __always_inline bool express_v4(struct xdp_md *ctx, void *data, void *end, __u32 *len, int *action)
+/* One place on the stack for both families' keys. */
+union flow_key {
+	struct flow_key_v4 v4;
+	struct flow_key_v6 v6;
+};
+
+static __always_inline int express_v4(struct xdp_md *ctx, union flow_key *k, void *data, void *end, __u32 *len, int *action)
 {
 	struct cargo c = { .l2 = ETH_HLEN, .proto = IPPROTO_IPIP };
 	struct iphdr *ip = data + ETH_HLEN;
 	struct tcphdr *th = (void *)(ip + 1);
-	struct flow_key_v4 key;
+	struct flow_key_v4 *key = &k->v4;
 	__u8 tcp_flags = 0;
 
 	if ((void *)(th + 1) > end)
-		return false;
+		return LANE_REFUSED;
 	c.len = bpf_ntohs(ip->tot_len);
 	c.tos = ip->tos;
 	if (*(__u8 *)ip != 0x45 || ip->frag_off & bpf_htons(IP_MF | IP_OFFSET) || (void *)ip + c.len > end ||
 	    c.len < sizeof(*ip) || !plain_l4(th, ip->protocol, c.len - sizeof(*ip), &tcp_flags))
-		return false;
-	key.client = ip->saddr;
-	key.vaddr = ip->daddr;
-	*(__be32 *)&key.client_port = *(__be32 *)&th->source; /* both ports */
-	key.proto = ip->protocol;
+		return LANE_REFUSED;
+	key->client = ip->saddr;
+	key->vaddr = ip->daddr;
+	*(__be32 *)&key->client_port = *(__be32 *)&th->source; /* both ports */
+	key->proto = ip->protocol;
 	*len = c.len;
-	return express_flow(ctx, map_lookup(&flows_v4, &key), c, tcp_flags, action);
+	return express_flow(ctx, map_lookup(&flows_v4, key), c, tcp_flags, action);
 }
 
-static __always_inline bool express_v6(struct xdp_md *ctx, void *data, void *end, __u32 *len, int *action)
+static __always_inline int express_v6(struct xdp_md *ctx, union flow_key *k, void *data, void *end, __u32 *len, int *action)
 {
 	struct cargo c = { .l2 = ETH_HLEN, .proto = IPPROTO_IPV6 };
 	struct ipv6hdr *ip = data + ETH_HLEN;
 	struct tcphdr *th = (void *)(ip + 1);
-	struct flow_key_v6 key;
+	struct flow_key_v6 *key = &k->v6;
 	__u32 payload, head;
 	__u8 tcp_flags = 0;
 
 	if ((void *)(th + 1) > end)
-		return false;
+		return LANE_REFUSED;
 	payload = bpf_ntohs(ip->payload_len);
 	head = bpf_ntohl(*(__be32 *)ip);
 	c.len = payload + sizeof(*ip);
 	c.tos = head >> 20;
 	if (head >> 28 != 6 || (void *)ip + c.len > end || !plain_l4(th, ip->nexthdr, payload, &tcp_flags))
-		return false;
-	__builtin_memcpy(key.client, &ip->saddr, 16);
-	__builtin_memcpy(key.vaddr, &ip->daddr, 16);
-	*(__be32 *)&key.client_port = *(__be32 *)&th->source; /* both ports */
-	key.proto = ip->nexthdr;
+		return LANE_REFUSED;
+	__builtin_memcpy(key->client, &ip->saddr, 16);
+	__builtin_memcpy(key->vaddr, &ip->daddr, 16);
+	*(__be32 *)&key->client_port = *(__be32 *)&th->source; /* both ports */
+	key->proto = ip->nexthdr;
 	*len = c.len;
-	return express_flow(ctx, map_lookup(&flows_v6, &key), c, tcp_flags, action);
+	return express_flow(ctx, map_lookup(&flows_v6, key), c, tcp_flags, action);
 }
 
-/* The express lane. True: forwarded as fwd_established. */
-static __always_inline bool express(struct xdp_md *ctx, __u32 *len, int *action)
+/* The express lane. */
+static __always_inline int express(struct xdp_md *ctx, __u32 *len, int *action)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
+	union flow_key key;
 
 	if ((void *)(eth + 1) > end || eth->h_dest[0] & 1)
-		return false;
+		return LANE_REFUSED;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return express_v4(ctx, data, end, len, action);
+		return express_v4(ctx, &key, data, end, len, action);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return express_v6(ctx, data, end, len, action);
-	return false;
+		return express_v6(ctx, &key, data, end, len, action);
+	return LANE_REFUSED;
 }

@@ -179,14 +179,15 @@ static __always_inline int answer_echo(struct xdp_md *ctx, struct pkt *p)
 static __always_inline int forward_by_ring(struct pkt *p, struct subnet *sn, int why)
 {
 	struct router_config *cfg = get_config();
-	struct service *s = find_service(p, sn);
+	struct service s;
 	int err;
 
-	if (!s && sn->flags & SUBNET_PORTS)
+	if (!cfg)
+		return SLR_R_unset;
+	if (!find_service(p, sn, &s))
 		return SLR_R_pass_not_served;
-	if (!cfg || !s)
-		return SLR_R_drop_no_active_host;
-	err = pick(p, s, flow_hash(p, cfg->seed, s->mask));
+	p->entropy = flow_hash(p, cfg->seed, MASK_ALL);
+	err = pick(p, s.ring, flow_hash(p, cfg->seed, s.mask));
 	return err ? err : why;
 }
 
@@ -281,42 +282,62 @@ static __always_inline struct hop *quoted_hop(struct pkt *p, struct quote *q, st
 	return h && is_our_header(h, p, quoted) ? h : NULL;
 }
 
+static __always_inline void swap_keys(struct flow_key_v6 *a, struct flow_key_v6 *b)
+{
+	__u64 *x = (__u64 *)a, *y = (__u64 *)b;
+
+#pragma unroll
+	for (int i = 0; i < (int)(sizeof(*a) / sizeof(*x)); i++) {
+		__u64 held = x[i];
+
+		x[i] = y[i];
+		y[i] = held;
+	}
+}
+
 /* An ICMP error follows the flow of the datagram that it quotes: a reply, so it came from the address that the error is
- * for. p's own key gives way to the flow's while that is looked up. */
+ * for. The flow's key stands in for p's own while that is looked up. */
 static __always_inline int follow_quote(struct pkt *p, struct subnet *sn, __u8 proto, __be16 *ports, struct flow_key_v6 *quoted)
 {
-	struct flow_key_v6 own = p->k6;
-	__u8 own_proto = p->proto;
-	struct new_flow *nf;
-	struct flow *f;
+	struct router_config *cfg = get_config();
 	int why = SLR_R_fwd_icmp_error;
+	struct pending set;
+	__u8 own_proto = p->proto;
+	__u64 hash, path = 0;
+	struct flow *f;
+	__u32 way;
 
 	if (p->family == AF_V4) {
 		struct flow_key_v4 *q4 = (struct flow_key_v4 *)quoted;
 
 		if (q4->vaddr != p->k4.vaddr)
 			return SLR_R_drop_icmp_quote;
-		p->k4 = *q4;
-		p->k4.client_port = ports[1];
-		p->k4.vport = ports[0];
+		q4->client_port = ports[1];
+		q4->vport = ports[0];
 	} else {
 		if (!same_v6(quoted->vaddr, p->k6.vaddr))
 			return SLR_R_drop_icmp_quote;
-		p->k6 = *quoted;
-		p->k6.client_port = ports[1];
-		p->k6.vport = ports[0];
+		quoted->client_port = ports[1];
+		quoted->vport = ports[0];
 	}
+	swap_keys(&p->k6, quoted);
 	p->proto = proto;
 	p->quiet = 1;
 	f = find_flow(p);
-	nf = f ? NULL : find_new(p);
+	if (!f && cfg) {
+		hash = flow_hash(p, cfg->seed, MASK_ALL);
+		set = find_set(p, hash, cfg->pending_sets);
+		way = set.head ? find_way(p, &set, hash) : SLR_PENDING_WAYS;
+		if (way < SLR_PENDING_WAYS)
+			path = set.head->path[way];
+	}
 	if (f && hop_of_flow(f))
 		take_path(p, f);
-	else if (nf && hop_of_flow(&nf->flow))
-		take_path(p, &nf->flow);
+	else if (path && hop_of_path(path))
+		take_path_word(p, path);
 	else
 		why = forward_by_ring(p, sn, why);
-	p->k6 = own;
+	swap_keys(&p->k6, quoted);
 	p->proto = own_proto;
 	return why;
 }
@@ -352,14 +373,14 @@ separate int icmp(struct xdp_md *ctx, struct pkt *p)
 		return SLR_R_unset;
 	l4 = p->l4 & OFFSET_MAX;
 	head = data + l4;
+	sn = find_subnet(p);
 	if (p->family == AF_V4 ? p->proto != IPPROTO_ICMP : p->proto != IPPROTO_ICMPV6) {
-		sn = find_subnet(p);
 		if (!sn)
 			return SLR_R_pass_not_ours;
 		return sn->flags & SUBNET_PORTS ? SLR_R_pass_not_served : SLR_R_drop_protocol;
 	}
 	if (head + 8 > (__u8 *)end || l4 + 8 > p->l3 + p->len)
-		return find_subnet(p) ? SLR_R_drop_truncated_l4 : SLR_R_pass_not_ours;
+		return sn ? SLR_R_drop_truncated_l4 : SLR_R_pass_not_ours;
 	if (p->family == AF_V4) {
 		echo = head[0] == ICMP4_ECHO_REQUEST;
 		error = head[0] == ICMP4_UNREACHABLE || head[0] == ICMP4_TIME_EXCEEDED || head[0] == ICMP4_PARAMETER;
@@ -380,7 +401,6 @@ separate int icmp(struct xdp_md *ctx, struct pkt *p)
 		if (h)
 			return tunnel_error(p, h, &q, size, mtu);
 	}
-	sn = find_subnet(p);
 	if (!sn)
 		return SLR_R_pass_not_ours;
 	if (echo)

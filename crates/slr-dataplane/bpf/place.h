@@ -35,11 +35,14 @@ static __always_inline struct subnet *find_subnet(struct pkt *p)
 	return map_lookup(&subnets, &n);
 }
 
-static __always_inline __u16 find_class(struct pkt *p)
+separate int find_class(struct pkt *p)
 {
-	struct class_key key = { .len = 32 + 128, .subnet = bpf_htonl(p->subnet) };
+	struct class_key key = { .len = 32 + 128 };
 	__u32 *class;
 
+	if (!p)
+		return 0;
+	key.subnet = bpf_htonl(p->subnet);
 	if (p->family == AF_V4)
 		key.client = mapped_v4(p->k4.client);
 	else
@@ -62,27 +65,41 @@ static __always_inline bool is_martian(struct pkt *p)
 	return bpf_ntohl(p->k6.client[0]) >> 24 == 0xff;
 }
 
-/* The service of this packet: its own (protocol, port) entry, else the one for everything, unless the subnet lists what
- * it serves. ICMP has no port: it goes by the entry for everything, whatever is listed. */
-static __always_inline struct service *find_service(struct pkt *p, struct subnet *sn)
+/* The service of this packet: ring and key mask. Its own (protocol, port) entry, else what the subnet or the client's class
+ * has for everything, unless the subnet lists what it serves: then false. ICMP has no port and is served as everything. */
+static __always_inline bool find_service(struct pkt *p, struct subnet *sn, struct service *out)
 {
 	struct service_key key = { .subnet = p->subnet };
 	struct service *s;
 
+	if (likely(!(sn->flags & (SUBNET_PORTS | SUBNET_CLASSES))))
+		goto everything;
 	if (sn->flags & SUBNET_CLASSES)
 		key.class = find_class(p);
 	if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP) {
-		if (sn->flags & (SUBNET_PORTS | SUBNET_CLASSES)) {
-			key.port = p->family == AF_V4 ? p->k4.vport : p->k6.vport;
-			key.proto = p->proto;
-			s = map_lookup(&services, &key);
-			if (s || (sn->flags & SUBNET_PORTS))
-				return s;
-			key.port = 0;
-			key.proto = 0;
+		key.port = p->family == AF_V4 ? p->k4.vport : p->k6.vport;
+		key.proto = p->proto;
+		s = map_lookup(&services, &key);
+		if (s) {
+			*out = *s;
+			return true;
+		}
+		if (sn->flags & SUBNET_PORTS)
+			return false;
+		key.port = 0;
+		key.proto = 0;
+	}
+	if (key.class) {
+		s = map_lookup(&services, &key);
+		if (s) {
+			*out = *s;
+			return true;
 		}
 	}
-	return map_lookup(&services, &key);
+everything:
+	out->ring = sn->ring;
+	out->mask = sn->mask;
+	return true;
 }
 
 #define MIX 0x9e3779b97f4a7c15ULL
@@ -130,9 +147,9 @@ static __always_inline __u64 flow_hash(struct pkt *p, __u64 seed, __u32 mask)
 
 /* Pick the hop of the flow's slot into p. The newest usable host of the slot's memory serves while the ring still points
  * to one that just went down. */
-static __always_inline int pick(struct pkt *p, struct service *s, __u64 hash)
+static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 {
-	__u32 ring = s->ring, slot;
+	__u32 slot;
 	ring_desc *at = map_lookup(&rings, &ring), desc;
 	ring_slot *lanes;
 	__u64 lane;
@@ -154,7 +171,6 @@ static __always_inline int pick(struct pkt *p, struct service *s, __u64 hash)
 		if (n && h && (h->flags & HOP_UP)) {
 			p->hop = n;
 			p->hop_gen = h->gen;
-			p->entropy = hash;
 			return 0;
 		}
 	}

@@ -15,26 +15,37 @@
 
 struct abi_anchor abi_anchor SEC(".data.abi");
 
-/* Not of a listed service: the kernel's, and so are the fragments that follow. Unless the subnet lists nothing. */
-static __always_inline int unserved(struct pkt *p, struct subnet *sn, int otherwise)
+/* Not of a listed service: the kernel's, unless the subnet lists nothing. */
+static __always_inline int unserved(struct subnet *sn, int otherwise)
 {
-	if (!(sn->flags & SUBNET_PORTS))
-		return otherwise;
-	if (p->frag == FRAG_FIRST) {
-		p->hop = 0;
-		record_fragment(p);
-	}
-	return SLR_R_pass_not_served;
+	return sn->flags & SUBNET_PORTS ? SLR_R_pass_not_served : otherwise;
+}
+
+/* A packet of a pending flow: p holds its path. */
+static __always_inline int proceed(struct pkt *p, struct pending_head *set, __u32 way, struct router_config *cfg)
+{
+	int why;
+
+	set->seen[way] = p->now;
+	if (is_first_syn(p))
+		set->isn[way] = p->seq; /* the port is used again: the next ACK continues this SYN */
+	if (!two_ended(p, set->isn[way]))
+		return SLR_R_fwd_pending;
+	why = pin(p, cfg);
+	if (why == SLR_R_fwd_promoted)
+		*(volatile __u64 *)&set->path[way] = 0;
+	return why;
 }
 
 /* A packet whose flow is not pinned, or pinned to a hop that is gone. */
 separate int miss(struct pkt *p)
 {
 	struct router_config *cfg = get_config();
-	struct new_flow *nf;
-	struct service *s;
 	struct subnet *sn;
-	__u64 hash;
+	struct pending set;
+	struct service s;
+	__u64 hash, path;
+	__u32 way;
 	int err;
 
 	if (!p || !cfg)
@@ -43,31 +54,33 @@ separate int miss(struct pkt *p)
 	if (!sn)
 		return SLR_R_pass_not_ours;
 	if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP)
-		return unserved(p, sn, SLR_R_drop_protocol);
-	nf = find_new(p);
-	if (nf && hop_of_flow(&nf->flow)) {
-		take_path(p, &nf->flow);
-		nf->flow.seen = p->now;
-		if (is_first_syn(p))
-			nf->isn = p->seq; /* the port is used again: the next ACK continues this SYN */
-		return two_ended(p, nf) ? pin(p, cfg) : SLR_R_fwd_pending;
+		return unserved(sn, SLR_R_drop_protocol);
+	hash = flow_hash(p, cfg->seed, MASK_ALL);
+	set = find_set(p, hash, cfg->pending_sets);
+	if (!set.head)
+		return SLR_R_unset;
+	way = find_way(p, &set, hash);
+	if (way < SLR_PENDING_WAYS) {
+		path = set.head->path[way];
+		if (hop_of_path(path)) {
+			take_path_word(p, path);
+			return proceed(p, set.head, way, cfg);
+		}
+		*(volatile __u64 *)&set.head->path[way] = 0; /* its host is gone: the flow is placed anew */
 	}
 	if (is_martian(p))
 		return SLR_R_drop_martian;
-	s = find_service(p, sn);
-	if (!s)
-		return unserved(p, sn, SLR_R_drop_no_active_host);
-	hash = flow_hash(p, cfg->seed, s->mask);
-	if (p->proto == IPPROTO_TCP && !is_first_syn(p)) {
-		if (sn->flags & SUBNET_ORPHAN_DROP)
-			return SLR_R_drop_orphan;
-		err = pick(p, s, hash);
-		return err ? err : SLR_R_fwd_orphan_ring;
-	}
-	err = pick(p, s, hash);
+	if (!find_service(p, sn, &s))
+		return unserved(sn, SLR_R_unset);
+	if (p->proto == IPPROTO_TCP && !is_first_syn(p) && sn->flags & SUBNET_ORPHAN_DROP)
+		return SLR_R_drop_orphan;
+	p->entropy = hash;
+	err = pick(p, s.ring, s.mask == MASK_ALL ? hash : flow_hash(p, cfg->seed, s.mask));
 	if (err)
 		return err;
-	record_new(p);
+	if (p->proto == IPPROTO_TCP && !is_first_syn(p))
+		return SLR_R_fwd_orphan_ring;
+	record_new(p, &set, hash);
 	return SLR_R_fwd_new;
 }
 
@@ -206,7 +219,7 @@ static __always_inline int conclude(__u32 why, __u32 bytes, int action)
 	}
 }
 
-static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, int *action)
+static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinned, int *action)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct hop *h;
@@ -234,10 +247,14 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, int *action
 	} else if (unlikely(p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)) {
 		why = icmp(ctx, p);
 	} else {
-		h = recall(p);
+		h = unpinned ? NULL : recall(p);
 		if (h)
 			return forward(ctx, p, h, SLR_R_fwd_established, action);
 		why = miss(p);
+	}
+	if (why == SLR_R_pass_not_served && p->frag == FRAG_FIRST) {
+		p->hop = 0; /* the fragments that follow are the kernel's too */
+		record_fragment(p);
 	}
 	if (why < SLR_R_fwd_established || why > SLR_R_fwd_echo)
 		return why;
@@ -248,26 +265,27 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, int *action
 	return forward(ctx, p, h, why, action);
 }
 
-/* The whole way, for every shape of packet. */
-separate int route(struct xdp_md *ctx)
+/* The whole way, for every shape of packet. `unpinned`: the flow table was asked already. */
+separate int route(struct xdp_md *ctx, int unpinned)
 {
 	__u32 frame = ctx->data_end - ctx->data;
 	int action = XDP_ABORTED, why;
 	struct pkt p = {};
 
-	why = decide(ctx, &p, &action);
+	why = decide(ctx, &p, unpinned, &action);
 	return conclude(why, p.family ? p.len : frame, action);
 }
 
 SEC("xdp")
 int slr_router(struct xdp_md *ctx)
 {
-	int action = XDP_ABORTED;
+	int action = XDP_ABORTED, lane;
 	__u32 len = 0;
 
-	if (likely(express(ctx, &len, &action)))
+	lane = express(ctx, &len, &action);
+	if (likely(lane == LANE_TAKEN))
 		return conclude(SLR_R_fwd_established, len, action);
-	return route(ctx);
+	return route(ctx, lane == LANE_UNPINNED);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

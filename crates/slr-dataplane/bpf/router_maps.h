@@ -40,20 +40,22 @@ struct {
 	__uint(max_entries, 1 << 20);
 } flows_v6 SEC(".maps");
 
-/* Flows that have not yet shown two ends. LRU: a flood of first packets may only evict its own kind. */
+/* Flows that have not yet shown two ends: see pending.h. The number of sets is set at load. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__type(key, struct flow_key_v4);
-	__type(value, struct new_flow);
-	__uint(max_entries, 1 << 16);
-} new_v4 SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE); /* aligns the sets to cache lines */
+	__type(key, __u32);
+	__type(value, struct pending_set_v4);
+	__uint(max_entries, 1 << 14);
+} pending_v4 SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__type(key, struct flow_key_v6);
-	__type(value, struct new_flow);
-	__uint(max_entries, 1 << 16);
-} new_v6 SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct pending_set_v6);
+	__uint(max_entries, 1 << 14);
+} pending_v6 SEC(".maps");
 
 /* Datagrams in fragments, by (addresses, id): the first records, the others follow. */
 struct {

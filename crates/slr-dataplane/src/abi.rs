@@ -7,8 +7,8 @@ mod skeleton {
 }
 
 pub use skeleton::types::{
-    bucket, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, new_flow, prefix_v4, prefix_v6,
-    router_config, service, service_key, slr_addr, slr_const, subnet, usage,
+    bucket, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, pending_head, pending_set_v4,
+    pending_set_v6, prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const, subnet, usage,
 };
 
 /// Types that are plain bytes: any bit pattern is a value, and there is no padding to leak.
@@ -49,7 +49,22 @@ macro_rules! pod {
     };
 }
 
-pod!(u32, u64, bucket, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, new_flow, prefix_v4);
+pod!(
+    u32,
+    u64,
+    bucket,
+    class_key,
+    counter,
+    flow,
+    flow_key_v4,
+    flow_key_v6,
+    frag_key,
+    hop,
+    pending_head,
+    pending_set_v4,
+    pending_set_v6,
+    prefix_v4
+);
 pod!(prefix_v6, router_config, service, service_key, slr_addr, subnet, usage);
 
 /// The version under which tables are pinned.

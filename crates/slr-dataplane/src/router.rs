@@ -135,14 +135,15 @@ impl Router {
         let pins = options.pin_dir.as_ref().map(|dir| dir.join(format!("v{}", abi::VERSION)));
         let known = pins.as_ref().is_some_and(|dir| dir.join("flows_v4").exists());
         let older = options.pin_dir.as_deref().map(upgrade::other_versions).unwrap_or_default();
+        let sets = options.new_flows_per_family.div_ceil(abi::slr_const::SLR_PENDING_WAYS.0).max(1);
         let loaded = Loaded::load(&Spec {
             name: "router program",
             bytes: OBJECT,
             capacities: &[
                 ("flows_v4", options.flows_per_family),
                 ("flows_v6", options.flows_per_family),
-                ("new_v4", options.new_flows_per_family),
-                ("new_v6", options.new_flows_per_family),
+                ("pending_v4", sets),
+                ("pending_v6", sets),
             ],
             pins: pins.as_deref(),
         })?;

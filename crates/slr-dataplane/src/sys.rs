@@ -263,8 +263,14 @@ impl KernelBtf {
         }
         // SAFETY: a type that BTF returned; it lives as long as self.
         let (info, _) = unsafe { ((*kind).info, ()) };
+        const ARRAY: u32 = 3;
         const STRUCT: u32 = 4;
-        if (info >> 24) & 0x1f != STRUCT {
+        let kind_of = (info >> 24) & 0x1f;
+        if kind_of == ARRAY {
+            self.flatten_array(kind, prefix, base, depth, members);
+            return;
+        }
+        if kind_of != STRUCT {
             return;
         }
         let count = (info & 0xffff) as usize;
@@ -282,6 +288,27 @@ impl KernelBtf {
             if members.len() == before {
                 members.push(Member { name, offset, size: usize::try_from(size).unwrap_or(0) });
             }
+        }
+    }
+}
+
+impl KernelBtf {
+    /// Elements of an array of structs are members too, named by their index; an array of integers is one member.
+    fn flatten_array(
+        &self,
+        kind: *const libbpf_sys::btf_type,
+        prefix: &str,
+        base: usize,
+        depth: u32,
+        members: &mut Vec<Member>,
+    ) {
+        // SAFETY: an array type is followed by its description (BTF format, Documentation/bpf/btf.rst 2.2.3).
+        let array = unsafe { &*kind.add(1).cast::<libbpf_sys::btf_array>() };
+        // SAFETY: a type id of this BTF.
+        let size = unsafe { libbpf_sys::btf__resolve_size(self.0, array.type_) };
+        for n in 0..array.nelems as usize {
+            let offset = base + n * usize::try_from(size).unwrap_or(0);
+            self.flatten(array.type_, &format!("{prefix}{n}."), offset, depth + 1, members);
         }
     }
 }

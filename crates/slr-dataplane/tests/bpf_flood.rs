@@ -43,7 +43,13 @@ fn desired(weights: [u16; 4]) -> Desired {
 }
 
 fn frame(client: u32, port: u16, flags: u8, seq: u32) -> Vec<u8> {
-    pkt().eth([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 8]).ipv4(Ipv4Addr::from(client), VIRTUAL).tcp(port, 80).flags(flags).seq(seq).build()
+    pkt()
+        .eth([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 8])
+        .ipv4(Ipv4Addr::from(client), VIRTUAL)
+        .tcp(port, 80)
+        .flags(flags)
+        .seq(seq)
+        .build()
 }
 
 /// Where a packet goes: the outer destination.
@@ -87,11 +93,12 @@ fn idle_flows_survive_a_flood_of_four_times_the_table() {
             assert!(applied.slots_moved > 0, "the weights must have moved something, or this tests nothing");
         }
     }
-    assert!(count(&router, RouterReason::FwdTableFull) > 0, "the flood must have filled the table, or this tests nothing");
+    assert!(
+        count(&router, RouterReason::FwdTableFull) > 0,
+        "the flood must have filled the table, or this tests nothing"
+    );
 
-    let lost = idle
-        .iter()
-        .filter(|(client, host)| host_of(&router, &frame(*client, 4000, ACK | PSH, 101)) != *host)
-        .count();
+    let lost =
+        idle.iter().filter(|(client, host)| host_of(&router, &frame(*client, 4000, ACK | PSH, 101)) != *host).count();
     assert_eq!(lost, 0, "of {IDLE_FLOWS} idle flows");
 }

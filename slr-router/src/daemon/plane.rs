@@ -15,6 +15,8 @@ pub trait Plane {
     fn detach(&mut self, interface: &str) -> Result<()>;
     /// Where it is: interfaces and their indexes.
     fn attached(&self) -> BTreeMap<String, u32>;
+    /// Lets a second pass for the flows.
+    fn tick(&mut self) -> Result<()>;
     /// Forgets flows that were silent for too long.
     fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport>;
 }
@@ -34,6 +36,10 @@ impl Plane for Router {
 
     fn attached(&self) -> BTreeMap<String, u32> {
         Router::attached(self).iter().map(|a| (a.interface.clone(), a.ifindex)).collect()
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        Ok(self.advance_clock(1)?)
     }
 
     fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport> {

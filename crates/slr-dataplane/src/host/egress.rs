@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use libbpf_rs::{TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder};
@@ -74,15 +74,16 @@ pub fn detach(interface: &str, pins: Option<&Path>) -> io::Result<()> {
     if nix::net::if_::if_nametoindex(interface).is_ok() {
         // Detaching names the filter, not the program; any descriptor does.
         let null = fs::File::open("/dev/null")?;
-        let mut hook = hook(std::os::fd::AsFd::as_fd(&null), interface)?;
-        match hook.detach().map_err(io_error) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound && mark.is_some() => {
-                tracing::debug!(%e, interface, "no egress filter to detach");
-            }
-            _ => {}
-        }
+        let mut hook = hook(null.as_fd(), interface)?;
+        let detached = hook.detach().map_err(io_error);
         if mark.is_some() {
+            // Takes along every filter that is left.
             hook.attach_point(TC_EGRESS | TC_INGRESS).destroy().map_err(io_error)?;
+        } else if let Err(e) = detached {
+            // The kernel's words for "no clsact" and "no such filter" are several; the filter's absence is what counts.
+            if hook.query().is_ok() {
+                return Err(e);
+            }
         }
     }
     mark.map_or(Ok(()), fs::remove_dir)

@@ -59,13 +59,11 @@ pub fn read(tables: &Tables) -> Result<State, MapError> {
 
 fn rings(tables: &Tables) -> Result<Vec<Adopted<u16>>, MapError> {
     let mut users: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
-    tables.services.for_each(|key, service| {
-        let users = users.entry(service.ring).or_default();
-        if service.ring != 0 && !users.contains(&key.subnet) {
-            users.push(key.subnet);
+    tables.subnets.for_each(|id, subnet| {
+        if let (true, Ok(id)) = (subnet.flags & slr_const::SUBNET_LIVE.0 != 0 && subnet.ring != 0, u16::try_from(id)) {
+            users.entry(subnet.ring).or_default().push(id);
         }
     })?;
-    users.remove(&0);
     let found = users.into_iter().filter_map(|(ring_index, users)| {
         let desc = tables.rings.words().get(ring_index as usize)?.load(Ordering::Acquire);
         let (offset, len) = ((desc >> 32) as u32, desc as u32);

@@ -119,15 +119,17 @@ fn check(desired: &Desired) -> Result<(), ApplyError> {
     Ok(())
 }
 
-fn settings(config: &Config) -> router_config {
+fn settings(config: &Config, pending_sets: u32) -> router_config {
     router_config {
         seed: config.seed,
         promote_per_s: config.promote_per_s,
         promote_burst: config.promote_burst,
         icmp_per_s: config.icmp_per_s,
         icmp_burst: config.icmp_burst,
+        pending_sets,
         pmtu_s: config.pmtu_expiry_s,
         pmtu_floor: u32::from(config.pmtu_floor),
+        pad: 0,
     }
 }
 
@@ -154,7 +156,11 @@ impl Router {
         let Some(hops) = self.hops.reconcile(desired, &self.tables)? else {
             return Err(ApplyError::TooManyHosts { given: desired.hosts.len() });
         };
-        self.tables.settings.put(&0, &settings(&desired.config))?;
+        let before = self.tables.settings.get(&0)?.unwrap_or_default();
+        self.tables.settings.put(&0, &settings(&desired.config, self.tables.pending_v4.capacity()))?;
+        if before.seed != desired.config.seed {
+            self.tables.forget_pending()?; // they are kept under the seed's hash: not found now, and stale if it came back
+        }
         let addresses: Vec<_> = desired.tunnel_addresses.iter().map(|address| addr::key(*address)).collect();
         reconcile_keys(&self.tables.tunnel_addrs, &addresses)?;
         let upstreams: Vec<_> = desired.upstreams.iter().map(|net| addr::prefix_key(*net)).collect();
@@ -173,7 +179,7 @@ impl Router {
             if !known {
                 self.tables.subnet_usage.clear(u32::from(id))?;
             }
-            match (known, subnets::write(id, subnet, &self.tables)?) {
+            match (known, subnets::write(id, subnet, None, &self.tables)?) {
                 (false, _) => applied.subnets_added.push(subnet.prefix),
                 (true, true) => applied.subnets_changed.push(subnet.prefix),
                 (true, false) => {}
@@ -243,6 +249,7 @@ impl Router {
         let tables: &Tables = &self.tables;
         let attach = |user: User, ring: u32| {
             let Some(subnet) = subnets.get(&user) else { return Ok(()) };
+            subnets::write(user, subnet, Some(ring), tables)?;
             service_entries(user, subnet, ring).iter().try_for_each(|(key, value)| tables.services.put(key, value))
         };
         let detach = |user: User| {

@@ -26,7 +26,8 @@ pub struct Desired {
 /// Limits that may change while packets flow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Config {
-    /// Seed of the placement hash; the same in every member of a cluster.
+    /// Seed of the placement hash; the same in every member of a cluster. Another seed places everything anew that is not
+    /// pinned.
     pub seed: u64,
     /// Flows that one client prefix (IPv4 /24, IPv6 /48) may pin per second, and at once.
     pub promote_per_s: u32,

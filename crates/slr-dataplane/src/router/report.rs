@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use slr_model::{FlowKey, NodeName, Protocol, VirtualSubnet};
 
 use super::desired::Link;
+use super::tables::flow_of_path;
 use super::{Router, addr, hops, template};
-use crate::abi::{counter, flow, flow_key_v4, flow_key_v6, slr_const};
+use crate::abi::{counter, flow, flow_key_v4, flow_key_v6, pending_head, slr_const};
 use crate::reason::RouterReason;
 use crate::table::MapError;
 
@@ -188,8 +189,14 @@ impl Router {
         };
         self.tables.flows_v4.for_each(|key, flow| add(key_v4(&key), &flow, true))?;
         self.tables.flows_v6.for_each(|key, flow| add(key_v6(&key), &flow, true))?;
-        self.tables.new_v4.for_each(|key, new| add(key_v4(&key), &new.flow, false))?;
-        self.tables.new_v6.for_each(|key, new| add(key_v6(&key), &new.flow, false))?;
+        let mut add_pending = |head: &pending_head, key_of: &dyn Fn(usize) -> Option<FlowKey>| {
+            for (way, (path, seen)) in head.path.iter().zip(head.seen).enumerate().filter(|(_, (path, _))| **path != 0)
+            {
+                add(key_of(way), &flow_of_path(*path, seen), false);
+            }
+        };
+        self.tables.pending_v4.for_each(|_, set| add_pending(&set.head, &|way| key_v4(&set.key[way])))?;
+        self.tables.pending_v6.for_each(|_, set| add_pending(&set.head, &|way| key_v6(&set.key[way])))?;
         Ok(found)
     }
 

@@ -104,14 +104,15 @@ pub enum PublishError {
     Map(#[from] MapError),
 }
 
-/// The service entries of a subnet: each listed (protocol, port), and the one for everything, which ICMP uses too.
+/// The entries of the (protocol, port) pairs that a subnet lists. What it has for everything else, ICMP included, is in
+/// the subnet itself.
 pub fn service_entries(id: u16, desired: &Subnet, ring: u32) -> Vec<(service_key, service)> {
     let value = service { ring, mask: u32::from(desired.key_mask.bits()) };
-    let everything = service_key { subnet: id, ..service_key::default() };
-    let listed = desired.services.iter().flatten().map(|listed| service_key {
+    let key = |listed: &slr_model::Service| service_key {
+        subnet: id,
         port: listed.port.get().to_be(),
         proto: u16::from(listed.protocol.number()),
-        ..everything
-    });
-    listed.chain([everything]).map(|key| (key, value)).collect()
+        ..service_key::default()
+    };
+    desired.services.iter().flatten().map(|listed| (key(listed), value)).collect()
 }

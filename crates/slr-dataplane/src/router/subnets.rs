@@ -64,18 +64,20 @@ fn flags(desired: &Subnet) -> u32 {
     flags
 }
 
-/// Write what a subnet is; its prefix is not yet matched.
-pub fn write(id: u16, desired: &Subnet, tables: &Tables) -> Result<bool, MapError> {
+/// Write what a subnet is, with a ring if it has another one now. True if something changed.
+pub fn write(id: u16, desired: &Subnet, ring: Option<u32>, tables: &Tables) -> Result<bool, MapError> {
     use crate::abi::Pod;
     let net = desired.prefix.net();
+    let before = tables.subnets.get(&u32::from(id))?.unwrap_or_default();
     let value = subnet {
         prefix: addr::key(net.network()),
         flags: flags(desired),
         account: desired.account,
+        ring: ring.unwrap_or(before.ring),
+        mask: desired.key_mask.bits(),
         prefix_len: u8::try_from(addr::mapped_len(net)).expect("at most 128"),
         ..subnet::default()
     };
-    let before = tables.subnets.get(&u32::from(id))?.unwrap_or_default();
     let changed = before.bytes() != value.bytes();
     if changed {
         tables.subnets.put(&u32::from(id), &value)?;

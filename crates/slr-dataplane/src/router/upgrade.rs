@@ -42,7 +42,7 @@ pub fn copy(old: &Path, new: &Loaded) -> io::Result<()> {
 
 /// Copy the flows that the new tables do not have yet.
 pub fn copy_flows(old: &Path, new: &Loaded) -> io::Result<u64> {
-    ["flows_v4", "flows_v6", "new_v4", "new_v6"].iter().map(|name| copy_table(old, new, name, false)).sum()
+    ["flows_v4", "flows_v6"].iter().map(|name| copy_table(old, new, name, false)).sum()
 }
 
 pub fn copy_table(old: &Path, new: &Loaded, name: &str, replace: bool) -> io::Result<u64> {

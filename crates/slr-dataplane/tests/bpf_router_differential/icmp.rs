@@ -16,8 +16,10 @@ impl Model {
         let subnet = self.subnet(datagram.destination).cloned();
         let ours = |reason| if subnet.is_some() { reason } else { R::PassNotOurs };
         if datagram.protocol != if v6 { 58 } else { 1 } {
-            let listed = subnet.as_ref().is_some_and(|subnet| subnet.services.is_some());
-            return Err(ours(if listed { R::PassNotServed } else { R::DropProtocol }));
+            return Err(match &subnet {
+                Some(subnet) if subnet.services.is_some() => self.leave_to_kernel(datagram, subnet),
+                _ => ours(R::DropProtocol),
+            });
         }
         let header = frame[datagram.l4..datagram.l3 + datagram.len].get(..8).ok_or(ours(R::DropTruncatedL4))?;
         let (echo, errors) = if v6 { (128, [1, 2, 3, 4]) } else { (8, [3, 3, 11, 12]) };
@@ -42,7 +44,7 @@ impl Model {
         let pinned = self.alive(self.pinned.get(&flow).copied());
         let known = pinned.or_else(|| self.alive(self.pending.get(&flow).map(|(path, _)| *path)));
         if known.is_none() && !serves(&subnet, &flow) {
-            return Err(R::PassNotServed);
+            return Err(self.leave_to_kernel(datagram, &subnet));
         }
         let path = known.map_or_else(|| self.place(&subnet, &flow), Ok)?;
         Ok((R::FwdIcmpError, Some(path)))

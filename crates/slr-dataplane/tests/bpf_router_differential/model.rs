@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use slr_dataplane::reason::RouterReason as R;
 use slr_dataplane::router::{Desired, Host, Subnet};
-use slr_model::{HopId, HostState, OrphanPolicy, VirtualSubnet, Weight};
+use slr_model::{HopId, HostState, KeyMask, OrphanPolicy, VirtualSubnet, Weight};
 use slr_policy::{Member, Placement, Ring};
 
 use crate::emit;
@@ -90,6 +90,9 @@ impl Model {
             Led::To(path) => stays(path.subnet),
             Led::ToKernel(subnet) => stays(*subnet),
         });
+        if self.desired.config.seed != desired.config.seed {
+            self.pending.clear(); // they are kept under the seed's hash
+        }
         self.rings = desired.subnets.iter().map(|subnet| (subnet.prefix, ring(subnet, desired))).collect();
         self.desired = desired.clone();
     }
@@ -229,7 +232,7 @@ impl Model {
     }
 
     /// Not served here: the kernel's, with the fragments that follow.
-    fn leave_to_kernel(&mut self, datagram: &Datagram, subnet: &Subnet) -> R {
+    pub fn leave_to_kernel(&mut self, datagram: &Datagram, subnet: &Subnet) -> R {
         if let Fragment::First(_) = datagram.fragment {
             self.fragments.insert(fragment_key(datagram), Led::ToKernel(subnet.prefix));
         }
@@ -266,7 +269,8 @@ impl Model {
         let hash = emit::flow_hash(self.desired.config.seed, flow, subnet.key_mask);
         let slot = ring.slot_for((hash >> 32) as u32).ok_or(R::DropNoActiveHost)?;
         let host = hosts[slot.current().expect("a slot has a host").index() - 1];
-        Ok(Path { host, life: self.hops[&host].life, entropy: hash as u16, subnet: subnet.prefix })
+        let entropy = emit::flow_hash(self.desired.config.seed, flow, KeyMask::ALL) as u16;
+        Ok(Path { host, life: self.hops[&host].life, entropy, subnet: subnet.prefix })
     }
 
     fn forward(&mut self, packet: &Packet, reason: R, path: Path) -> Result<Decision, R> {

@@ -168,6 +168,6 @@ pub fn run_one(case: Case) {
 /// A router whose tables hold this few flows.
 pub fn small_router(flows_per_family: u32) -> Router {
     slr_testkit::require_root();
-    let options = RouterOptions { pin_dir: None, flows_per_family, new_flows_per_family: 1 << 10 };
+    let options = RouterOptions { pin_dir: None, flows_per_family, new_flows_per_family: 1 << 16 };
     Router::load(&options).expect("the program loads").0
 }

@@ -1,6 +1,8 @@
 //! The memory of flows: new, pending, promoted, established; orphans; what a SYN, FIN or RST changes.
 
 use slr_dataplane::reason::RouterReason as R;
+use slr_dataplane::router::Desired;
+use slr_model::Weight;
 use slr_testkit::packet::{ACK, FIN, PSH, RST, SYN};
 
 use crate::case::{Case, case, run_all, run_one};
@@ -64,7 +66,10 @@ fn life(f: &Family) -> Vec<Case> {
             .send(syn(f.client, 40006, f.any, 80), R::FwdEstablished)
             .same_host()
             .send(syn(f.client, 40007, f.any, 80), R::FwdNew)
-            .change(|desired| desired.config.seed += 1)
+            .change(|desired| only(desired, "a"))
+            .send(syn(f.client, 40007, f.any, 80), R::FwdPending)
+            .same_host()
+            .change(|desired| only(desired, "b"))
             .send(syn(f.client, 40007, f.any, 80), R::FwdPending)
             .same_host(),
         name("FIN and RST of an established flow follow it")
@@ -75,6 +80,13 @@ fn life(f: &Family) -> Vec<Case> {
             .send(tcp(f.client, 40008, f.any, 80, RST), R::FwdEstablished)
             .same_host(),
     ]
+}
+
+/// New flows go to this host alone, whichever the flow at hand has.
+pub fn only(desired: &mut Desired, host: &str) {
+    for (member, weight) in desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.members) {
+        *weight = if &**member == host { Weight::default() } else { Weight::ZERO };
+    }
 }
 
 fn orphans(f: &Family) -> Vec<Case> {

@@ -119,7 +119,6 @@ fn the_fragments_of_a_datagram_that_the_kernel_serves_pass_to_the_kernel() {
 }
 
 #[test]
-#[ignore = "bug 18"]
 fn the_fragments_of_an_icmp_error_for_the_kernel_pass_to_the_kernel() {
     for f in FAMILIES {
         let quote = ip(slr_testkit::packet::pkt(), f.listed, f.client).tcp(22, 40000).payload_len(400).build();

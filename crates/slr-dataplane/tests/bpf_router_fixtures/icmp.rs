@@ -6,6 +6,7 @@ use slr_testkit::packet::{Packet, SYN, pkt};
 use crate::case::{Case, case, run_all, run_one};
 use crate::common::site::{GATEWAY_MAC, OUR_MAC};
 use crate::common::{Bed, outer, site};
+use crate::flows::only;
 use crate::frames::*;
 
 /// A router between the client and us, which errors come from.
@@ -48,8 +49,10 @@ fn errors(f: &Family) -> Vec<Case> {
     }
     let mut pending = name("an error follows the pending UDP flow of the reply it quotes")
         .send(udp(f.client, 40001, f.any, 53), R::FwdNew)
-        .change(|desired| desired.config.seed += 1);
-    for (kind, code) in kinds(f) {
+        .change(|desired| only(desired, "a"));
+    for (n, (kind, code)) in kinds(f).iter().enumerate() {
+        let host = if n % 2 == 0 { "b" } else { "a" }; // one of the two is not the flow's
+        pending = pending.change(move |desired| only(desired, host));
         let quote = quoted(reply(f, f.any).udp(53, 40001).payload_len(100), header + 8);
         let error = from(f.client, f.any).icmp(*kind, *code, [0; 4]).payload(&quote).build();
         pending = pending.send(error, R::FwdIcmpError).same_host();

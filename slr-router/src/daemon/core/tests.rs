@@ -46,6 +46,10 @@ impl Plane for Recorder {
         self.attached.clone()
     }
 
+    fn tick(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport> {
         self.done.push(format!("sweep tcp_idle_s={}", policy.tcp_idle_s));
         Ok(SweepReport::default())
