@@ -54,6 +54,7 @@ fn every_kind_of_packet_costs_something_and_is_held_against_its_targets() {
         ("cold v4, in order", "fwd_established", 2),
         ("new flow v4", "fwd_new", 1),
         ("new flow v6", "fwd_new", 1),
+        ("new flow v4, none pinned", "fwd_new", 1),
         ("not ours v4", "pass_not_ours", 0),
         ("echo v6", "reply_echo", 0),
         ("decapsulate v6 in v4", "deliver", 1),

@@ -27,6 +27,8 @@ pub enum Program {
     FloorV6,
     /// The router.
     Router,
+    /// The router without pinned flows.
+    IdleRouter,
     /// The host.
     Host,
 }
@@ -39,6 +41,7 @@ impl Program {
             Self::FloorV4 => scene.yardsticks.floor_v4(),
             Self::FloorV6 => scene.yardsticks.floor_v6(),
             Self::Router => scene.router.program(),
+            Self::IdleRouter => scene.idle_router.program(),
             Self::Host => scene.host.program(),
         }
     }
@@ -222,6 +225,12 @@ fn unknown() -> Vec<Case> {
         targets: vec![over_null(350.0)],
         ..other(name, "SYN of another flow each", service, service.syn(FRESH_SYN), RouterReason::FwdNew)
     };
+    // The same where no other flow is pinned: what remains is the way, without the search among half a million.
+    let first = |name, service: Service| Case {
+        program: Program::IdleRouter,
+        floor: None,
+        ..new(name, service, FLOOR_V4_UNKNOWN)
+    };
     let orphan = |name, service: Service, floor| Case {
         flows: Flows::Fresh(FRESH_ORPHAN),
         floor: Some(floor),
@@ -233,6 +242,8 @@ fn unknown() -> Vec<Case> {
     vec![
         new("new flow v4", V4_IN_V4, FLOOR_V4_UNKNOWN),
         new("new flow v6", V6_IN_V6, FLOOR_V6_UNKNOWN),
+        first("new flow v4, none pinned", V4_IN_V4),
+        first("new flow v6, none pinned", V6_IN_V6),
         orphan("orphan v4", V4_IN_V4, FLOOR_V4_UNKNOWN),
         orphan("orphan v6", V6_IN_V6, FLOOR_V6_UNKNOWN),
         other("not ours v4", "passes to the kernel", ELSEWHERE_V4, ELSEWHERE_V4.ack(0), RouterReason::PassNotOurs),
@@ -326,6 +337,7 @@ fn fill_new_flows(scene: &Scene) -> Result<()> {
         for flow in 0..TABLE * 5 / 4 {
             service.set_flow(&mut packet, FRESH_SYN - TABLE * 2 + flow);
             scene.router.test_run(&packet)?;
+            scene.idle_router.test_run(&packet)?;
         }
     }
     Ok(())

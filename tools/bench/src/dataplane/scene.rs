@@ -49,6 +49,8 @@ pub const TUNNEL_V6: [IpAddr; 3] = [
 pub struct Scene {
     /// The candidate.
     pub router: Router,
+    /// Another instance of it, that knows no flows.
+    pub idle_router: Router,
     /// The other candidate.
     pub host: Server,
     /// What it is measured against.
@@ -76,10 +78,13 @@ impl Scene {
     fn load(hosts: u16, flows_per_family: u32) -> Result<Self> {
         let options = RouterOptions { flows_per_family, ..RouterOptions::default() };
         let (mut router, _) = Router::load(&options)?;
-        router.apply(&desired(hosts))?;
+        let (mut idle_router, _) = Router::load(&options)?;
+        for router in [&mut router, &mut idle_router] {
+            router.apply(&desired(hosts))?;
+        }
         let (mut host, _) = Server::load(&HostOptions::default())?;
         host.apply(&served())?;
-        Ok(Self { router, host, yardsticks: Yardsticks::load(flows_per_family)? })
+        Ok(Self { router, idle_router, host, yardsticks: Yardsticks::load(flows_per_family)? })
     }
 
     /// Flows of the first client, one a port.
@@ -140,6 +145,7 @@ impl Scene {
         let before = self.counted(program)?;
         match program {
             Program::Host => self.host.test_run(packet)?,
+            Program::IdleRouter => self.idle_router.test_run(packet)?,
             _ => self.router.test_run(packet)?,
         };
         let after = self.counted(program)?;
@@ -150,6 +156,9 @@ impl Scene {
     fn counted(&self, program: Program) -> Result<Vec<(&'static str, u64)>> {
         Ok(match program {
             Program::Host => self.host.counters()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect(),
+            Program::IdleRouter => {
+                self.idle_router.reasons()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect()
+            }
             _ => self.router.reasons()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect(),
         })
     }
