@@ -13,7 +13,9 @@ use slr_dataplane::host::{Host, HostOptions, XdpMode};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [pin_dir, interface, cgroup] = &words[..] else { return Err("usage: next_host PIN_DIR INTERFACE CGROUP".into()) };
+    let [pin_dir, interface, cgroup] = &words[..] else {
+        return Err("usage: next_host PIN_DIR INTERFACE CGROUP".into());
+    };
     let (mut host, adoption) = Host::load(&HostOptions { pin_dir: Some(pin_dir.into()) })?;
     host.apply(&bed::desired())?;
     host.attach_cgroup(Path::new(cgroup))?;

@@ -99,7 +99,11 @@ fn a_reload_is_all_or_nothing() {
     assert_eq!(scene.show("subnets").len(), 4);
 
     // An interface that does not exist is found out half-way; the old state is made true again.
-    std::fs::write(scene.config(), good.replace("[\"to-gw\"]", "[\"to-gw\", \"nowhere\"]").replace("192.0.2.0/24", "203.0.113.0/24")).unwrap();
+    std::fs::write(
+        scene.config(),
+        good.replace("[\"to-gw\"]", "[\"to-gw\", \"nowhere\"]").replace("192.0.2.0/24", "203.0.113.0/24"),
+    )
+    .unwrap();
     let refused = scene.ask(&["reload"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("nowhere does not exist"));
     chatters.iter().for_each(|c| c.await_words(5));
@@ -155,7 +159,8 @@ fn unload_leaves_the_machine_as_it_was() {
     assert!(!scene.on_host("ip -details link show to-gw").contains("prog/xdp"));
     assert!(!scene.pins().exists());
     assert!(after.contains("\n0\n0\n0\n"), "sysctls are as before:\n{after}");
-    let mut left: Vec<_> = std::fs::read_dir(config.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut left: Vec<_> =
+        std::fs::read_dir(config.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["hostd.toml"]);
 

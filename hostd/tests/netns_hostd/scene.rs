@@ -82,7 +82,8 @@ impl Scene {
         let (router, host) = (router.parse().unwrap(), host.parse().unwrap());
         self.tunnellers += 1;
         let interface = format!("clients{}", self.tunnellers);
-        self.tunneller = Some(self.lab.with_netns("gw", || Tunneller::start(&interface, router, host)).unwrap().unwrap());
+        self.tunneller =
+            Some(self.lab.with_netns("gw", || Tunneller::start(&interface, router, host)).unwrap().unwrap());
         let routes = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
         let routes: String = routes.iter().map(|net| format!("route replace {net} dev {interface}\n")).collect();
         let up = format!("link set {interface} up mtu 1500\n{routes}");

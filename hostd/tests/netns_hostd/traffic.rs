@@ -15,7 +15,9 @@ fn socat(scene: &Scene, name: &str, address: &str, port: u16) -> Process {
     let mut command = Command::new("socat");
     command.arg(address).arg("PIPE");
     let process = scene.lab.spawn("h", name, command).unwrap();
-    eventually(PATIENCE, "socat to listen", || scene.on_host("ss --udp --listening --numeric").contains(&format!(":{port} ")));
+    eventually(PATIENCE, "socat to listen", || {
+        scene.on_host("ss --udp --listening --numeric").contains(&format!(":{port} "))
+    });
     process
 }
 

@@ -33,13 +33,14 @@ fn a_syn_leaves_with_an_mss_that_fits_the_tunnel_and_never_a_larger_one() {
 #[test]
 fn the_mss_is_found_wherever_it_stands() {
     let bed = Bed::new();
-    let sack = [4, 2];
-    let timestamps = [8, 10, 1, 2, 3, 4, 5, 6, 7, 8];
-    let table: [(&[&[u8]], &[&[u8]]); 4] = [
-        (&[], &[&sack, &timestamps]),
-        (&[&timestamps, &[1, 1]], &[]),
+    const SACK: &[u8] = &[4, 2];
+    const TIMESTAMPS: &[u8] = &[8, 10, 1, 2, 3, 4, 5, 6, 7, 8];
+    type Options = &'static [&'static [u8]];
+    let table: [(Options, Options); 4] = [
+        (&[], &[SACK, TIMESTAMPS]),
+        (&[TIMESTAMPS, &[1, 1]], &[]),
         (&[&[1]], &[&[1, 1, 1]]), // an odd offset: the checksum sees it with its bytes swapped
-        (&[&[1, 1, 1], &sack, &timestamps], &[&[3, 3, 7]]),
+        (&[&[1, 1, 1], SACK, TIMESTAMPS], &[&[3, 3, 7]]),
     ];
     for (before, after) in table {
         let options = |value| [before.concat(), mss(value), after.concat()].concat();

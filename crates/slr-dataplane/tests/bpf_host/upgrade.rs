@@ -57,7 +57,10 @@ fn with_pins(test: impl FnOnce(&NetNs, &Path, &Path) + Send) {
             mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), none).expect("a BPF file system can be mounted");
             let cgroup = Cgroup::new();
             let ns = NetNs::new().unwrap();
-            ns.ip_batch(&format!("link add {INTERFACE} type veth peer name vb\nlink set {INTERFACE} up\nlink set vb up")).unwrap();
+            ns.ip_batch(&format!(
+                "link add {INTERFACE} type veth peer name vb\nlink set {INTERFACE} up\nlink set vb up"
+            ))
+            .unwrap();
             ns.with(|| test(&ns, &Path::new(BPFFS).join("hostd"), &cgroup.0));
         };
         scope.spawn(run).join()
