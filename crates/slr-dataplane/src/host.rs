@@ -198,6 +198,9 @@ impl Host {
             for interface in interfaces_of(&version) {
                 egress::detach(&interface, Some(&version)).map_err(failed)?;
             }
+            for link in links_of(&version) {
+                cgroup::detach_pinned(&link).map_err(failed)?;
+            }
         }
         fs::remove_dir_all(pin_dir).map_err(failed)
     }
@@ -217,6 +220,15 @@ fn remove_pin(pins: Option<&Path>, interface: &str) -> io::Result<()> {
         Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+/// Pinned links in this directory, on interfaces and cgroups.
+fn links_of(pins: &Path) -> impl Iterator<Item = PathBuf> {
+    let is_link = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with("link-") || name.starts_with("cgroup-")
+    };
+    fs::read_dir(pins).into_iter().flatten().flatten().map(|entry| entry.path()).filter(is_link)
 }
 
 /// Interfaces with a pinned link in this directory.

@@ -113,6 +113,15 @@ fn create_link(
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Takes the program of a pinned link, of whatever kind, off at once. Removing the pin would do so as well, but some time
+/// later: the kernel drops a pin's reference in the background.
+pub fn detach_pinned(pin: &Path) -> io::Result<()> {
+    let link = sys::open_pin(pin)?;
+    // SAFETY: the descriptor is ours for the call.
+    let ret = unsafe { libbpf_sys::bpf_link_detach(link.as_raw_fd()) };
+    if ret < 0 { Err(io::Error::from_raw_os_error(-ret)) } else { Ok(()) }
+}
+
 /// Id of the cgroup that a link is on; 0 once the cgroup is gone.
 fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: plain data for the kernel to fill.
