@@ -99,7 +99,8 @@ impl Model {
 
     /// A host goes on, or begins: with another name, and each time it goes down, what was known of it ends.
     fn renew(&mut self, before: Option<Hop>, host: &Host, desired: &Desired) -> Hop {
-        let link_mtu = if usable(host, desired) { host.link.expect("a usable host has one").mtu } else { u16::MAX };
+        let link_mtu =
+            if reachable(host, desired) { host.link.expect("a reachable host has one").mtu } else { u16::MAX };
         let fell = |old: &Host| host.state == HostState::Down && old.state != HostState::Down;
         let ends = before.as_ref().is_none_or(|old| old.host.name != host.name || fell(&old.host));
         self.lives += u64::from(ends);
@@ -324,7 +325,11 @@ pub fn is_martian(source: IpAddr) -> bool {
 }
 
 fn usable(host: &Host, desired: &Desired) -> bool {
-    host.state != HostState::Down && host.link.is_some() && source_for(host.address, desired).is_some()
+    host.state != HostState::Down && reachable(host, desired)
+}
+
+fn reachable(host: &Host, desired: &Desired) -> bool {
+    host.link.is_some() && source_for(host.address, desired).is_some()
 }
 
 /// The ring of a subnet, and the hosts that the hops in it stand for.

@@ -268,3 +268,14 @@ fn a_later_fragment_that_does_not_fit_draws_no_icmp_error() {
     let later = from(f.client, f.on_a).df().id(3).fragment(512, false).next(17).payload_len(1461).build();
     run_one(case(f.name).send(first, R::FwdNew).send(later, R::DropTooBig));
 }
+
+#[test]
+#[ignore = "bug 21"]
+fn a_quoted_tunnel_header_ends_where_the_datagram_ends() {
+    // The header that is quoted stands only in what pads the frame.
+    for hop in &HOPS {
+        let quote = our_header(hop, hop.ours, 1500, 4);
+        let start = from(hop.router, hop.ours).length(if hop.v6 { 8 } else { 28 });
+        run_one(case(hop.name).send(start.too_big(1400, &quote).build(), R::PassNotOurs));
+    }
+}
