@@ -3,3 +3,4 @@
 
 pub mod site;
 pub mod traffic;
+pub mod watch;
