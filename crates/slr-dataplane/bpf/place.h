@@ -35,6 +35,20 @@ static __always_inline struct subnet *find_subnet(struct pkt *p)
 	return map_lookup(&subnets, &n);
 }
 
+/* The same where stack is dearer than time: the id, or -1. A BPF program has 512 bytes for all calls together. */
+separate int subnet_of(struct pkt *p)
+{
+	return p && find_subnet(p) ? p->subnet : -1;
+}
+
+static __always_inline struct subnet *find_subnet_apart(struct pkt *p)
+{
+	int id = subnet_of(p);
+	__u32 n = id;
+
+	return id < 0 ? NULL : map_lookup(&subnets, &n);
+}
+
 separate int find_class(struct pkt *p)
 {
 	struct class_key key = { .len = 32 + 128 };
@@ -175,4 +189,23 @@ static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 		}
 	}
 	return SLR_R_drop_hop_unusable;
+}
+
+/* Not of a listed service: the kernel's, unless the subnet lists nothing. */
+static __always_inline int unserved(struct subnet *sn, int otherwise)
+{
+	return sn->flags & SUBNET_PORTS ? SLR_R_pass_not_served : otherwise;
+}
+
+/* A packet that has no further way: ours to drop only if it was meant for us. What a subnet does not list is the kernel's. */
+separate int refuse(struct pkt *p, int reason)
+{
+	struct subnet *sn;
+
+	if (!p || !p->family || reason == SLR_R_pass_truncated)
+		return SLR_R_pass_truncated;
+	sn = find_subnet_apart(p);
+	if (!sn)
+		return SLR_R_pass_not_ours;
+	return reason == SLR_R_drop_protocol ? unserved(sn, reason) : reason;
 }

@@ -15,12 +15,6 @@
 
 struct abi_anchor abi_anchor SEC(".data.abi");
 
-/* Not of a listed service: the kernel's, unless the subnet lists nothing. */
-static __always_inline int unserved(struct subnet *sn, int otherwise)
-{
-	return sn->flags & SUBNET_PORTS ? SLR_R_pass_not_served : otherwise;
-}
-
 /* A packet of a pending flow: p holds its path. */
 static __always_inline int proceed(struct pkt *p, struct pending_head *set, __u32 way, struct router_config *cfg)
 {
@@ -101,14 +95,6 @@ separate int fragment(struct pkt *p)
 		return SLR_R_fwd_fragment;
 	}
 	return find_subnet(p) ? SLR_R_drop_fragment : SLR_R_pass_not_ours;
-}
-
-/* A packet that could not be parsed to its end: ours to drop only if it was meant for us. */
-separate int refuse(struct pkt *p, int reason)
-{
-	if (!p || !p->family || reason == SLR_R_pass_truncated)
-		return SLR_R_pass_truncated;
-	return find_subnet(p) ? reason : SLR_R_pass_not_ours;
 }
 
 static __always_inline int parse_network(struct xdp_md *ctx, struct pkt *p, __u64 off, __be16 type)

@@ -5,8 +5,8 @@
 
 #include "base.h"
 
-/* Seconds of the daemon's life, over all its restarts: the age of flows is told by it. Written by user space once a
- * second, so that a packet pays one load (bpf_ktime_get_coarse_ns costs 20 ns here). While the daemon is away it stands
+/* Seconds of the daemon's life, over all its restarts: the age of flows is told by it. Written by user space every few
+ * seconds, so that a packet pays one load (bpf_ktime_get_coarse_ns costs 20 ns here). While the daemon is away it stands
  * still: nothing ages that nobody sweeps. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

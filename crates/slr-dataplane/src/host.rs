@@ -216,7 +216,7 @@ fn failed_run(source: io::Error) -> MapError {
 }
 
 fn remove_pin(pins: Option<&Path>, interface: &str) -> io::Result<()> {
-    match pins.map(|pins| fs::remove_file(pins.join(format!("link-{interface}")))) {
+    match pins.map(|pins| fs::remove_file(pins.join(xdp::pin_name("link-", interface)))) {
         Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
@@ -234,5 +234,5 @@ fn links_of(pins: &Path) -> impl Iterator<Item = PathBuf> {
 /// Interfaces with a pinned link in this directory.
 fn interfaces_of(pins: &Path) -> Vec<String> {
     let entries = fs::read_dir(pins).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("link-")?.to_owned())).collect()
+    entries.filter_map(|entry| xdp::interface_of_pin("link-", entry.file_name().to_str()?)).collect()
 }

@@ -14,7 +14,7 @@ use crate::sys;
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The kernel or libbpf refused.
-    #[error("{object}: {step}: {source} (as root? kernel 5.15 or later? `dmesg` and RUST_LOG=libbpf=debug say more)")]
+    #[error("{object}: {step}: {source} (as root? kernel 5.15 or later? `dmesg` and SLR_LOG=libbpf=debug say more)")]
     Bpf {
         /// The object.
         object: &'static str,

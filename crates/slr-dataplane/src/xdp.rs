@@ -87,6 +87,16 @@ pub struct Attachment {
 const GENERIC: u32 = 1 << 1; // XDP_FLAGS_SKB_MODE
 const NATIVE: u32 = 1 << 2; // XDP_FLAGS_DRV_MODE
 
+/// The name of an interface's pin. A bpffs takes no dots in names, and interfaces may have some (`eth0.100`).
+pub(crate) fn pin_name(kind: &str, interface: &str) -> String {
+    format!("{kind}{}", interface.replace('%', "%25").replace('.', "%2e"))
+}
+
+/// The interface that a pin of this kind is of.
+pub(crate) fn interface_of_pin(kind: &str, name: &str) -> Option<String> {
+    Some(name.strip_prefix(kind)?.replace("%2e", ".").replace("%25", "%"))
+}
+
 fn index_of(interface: &str) -> Result<u32, AttachError> {
     nix::net::if_::if_nametoindex(interface).map_err(|_| AttachError::NoInterface { interface: interface.to_owned() })
 }
@@ -115,11 +125,11 @@ pub fn attach(
     older: &[PathBuf],
 ) -> Result<Attachment, AttachError> {
     let ifindex = index_of(interface)?;
-    let pin = pins.map(|dir| dir.join(format!("link-{interface}")));
+    let pin = pins.map(|dir| dir.join(pin_name("link-", interface)));
     let refused = |step, mode: XdpMode, remedy| {
         move |source| AttachError::Kernel { interface: interface.to_owned(), step, mode: mode.as_str(), source, remedy }
     };
-    let places = pin.iter().cloned().chain(older.iter().map(|dir| dir.join(format!("link-{interface}"))));
+    let places = pin.iter().cloned().chain(older.iter().map(|dir| dir.join(pin_name("link-", interface))));
     for place in places {
         let taken = adopt(&place, ifindex, program);
         if let Some(link) = taken.map_err(refused("the pinned link cannot be taken over", mode, ""))? {
@@ -171,5 +181,20 @@ impl Attachment {
             fs::remove_file(old)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_of_interfaces_have_no_dots_and_tell_their_interface() {
+        for interface in ["eth0", "eth0.100", "a.b%2ec"] {
+            let pin = pin_name("link-", interface);
+            assert!(!pin.contains('.'), "{pin}");
+            assert_eq!(interface_of_pin("link-", &pin).as_deref(), Some(interface));
+        }
+        assert_eq!(interface_of_pin("link-", "flows_v4"), None);
     }
 }

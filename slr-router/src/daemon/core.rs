@@ -38,9 +38,8 @@ const APPLY_AGAIN: Duration = Duration::from_secs(1);
 /// How often an interface that is missing or refused the program is tried again.
 const ATTACH_AGAIN: Duration = Duration::from_secs(5);
 /// How often flows are aged. A flow lives this much longer than its time-out.
-pub const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// The clock that flows age by counts seconds.
-const TICK: Duration = Duration::from_secs(1);
+pub const SWEEP_EVERY: Duration = Duration::from_secs(SWEEP_S as u64);
+const SWEEP_S: u32 = 5;
 
 /// A configuration with its hosts.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +88,6 @@ impl<P: Plane> Core<P> {
     /// A core that holds `held` templates of the daemon before us for a while.
     pub fn new(plane: P, held: BTreeMap<IpAddr, Link>, now: Instant) -> Self {
         let mut timers = Timers::default();
-        timers.set(Timer::Clock, now + TICK);
         timers.set(Timer::Sweep, now + SWEEP_EVERY);
         if !held.is_empty() {
             timers.set(Timer::Hold, now + HOLD);
@@ -165,12 +163,6 @@ impl<P: Plane> Core<P> {
             }
             Timer::Links => self.follow_links(now),
             Timer::Attach => self.follow_interfaces(),
-            Timer::Clock => {
-                self.timers.set(Timer::Clock, now + TICK);
-                if let Err(error) = self.plane.tick() {
-                    tracing::warn!("flows do not age: {error:#}");
-                }
-            }
             Timer::Sweep => {
                 self.timers.set(Timer::Sweep, now + SWEEP_EVERY);
                 self.sweep();
@@ -347,7 +339,7 @@ impl<P: Plane> Core<P> {
 
     fn sweep(&mut self) {
         let Some(loaded) = &self.in_force else { return };
-        match self.plane.sweep(&loaded.settings.dataplane.sweep) {
+        match self.plane.sweep(SWEEP_S, &loaded.settings.dataplane.sweep) {
             Ok(report) => tracing::debug!(?report, "flows aged"),
             Err(error) => tracing::warn!("flows are not aged: {error:#}"),
         }

@@ -15,10 +15,8 @@ pub trait Plane {
     fn detach(&mut self, interface: &str) -> Result<()>;
     /// Where it is: interfaces and their indexes.
     fn attached(&self) -> BTreeMap<String, u32>;
-    /// Lets a second pass for the flows.
-    fn tick(&mut self) -> Result<()>;
-    /// Forgets flows that were silent for too long.
-    fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport>;
+    /// Lets `elapsed_s` seconds pass for the flows, and forgets those that were silent for too long.
+    fn sweep(&mut self, elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport>;
 }
 
 impl Plane for Router {
@@ -38,11 +36,8 @@ impl Plane for Router {
         Router::attached(self).iter().map(|a| (a.interface.clone(), a.ifindex)).collect()
     }
 
-    fn tick(&mut self) -> Result<()> {
-        Ok(self.advance_clock(1)?)
-    }
-
-    fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport> {
+    fn sweep(&mut self, elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport> {
+        self.advance_clock(elapsed_s)?;
         Ok(Router::sweep(self, policy)?)
     }
 }

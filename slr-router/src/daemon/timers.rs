@@ -14,8 +14,6 @@ pub enum Timer {
     Links,
     /// An interface that XDP should be on is tried again.
     Attach,
-    /// A second of the daemon's life has passed: the clock that flows age by goes on.
-    Clock,
     /// Flows are aged.
     Sweep,
 }

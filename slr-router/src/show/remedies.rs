@@ -37,6 +37,7 @@ pub fn remedy(reason: RouterReason) -> Option<&'static str> {
         R::DropHopUnusable => "show hosts says why the hosts of the ring cannot be reached",
         R::DropHeadroom => "the driver leaves no room in front of packets: attach with xdp = \"generic\"",
         R::DropEcn => "a router between the upstream and here marks packets whose sender knows no ECN; nothing to do",
+        R::DropMartian => "no client has such an address: forged, nothing to do",
         R::DropPortZero => "no honest sender uses port 0; nothing to do",
         _ => return None,
     })

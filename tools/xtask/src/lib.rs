@@ -1,6 +1,7 @@
 //! What `tools/demo` and the acceptance tests stand on: a running site in the namespace lab, with real daemons in front of
 //! real servers, and real traffic to look at.
 
+pub mod load;
 pub mod site;
 pub mod traffic;
 pub mod watch;

@@ -13,8 +13,10 @@ use slr_testkit::lab::{Lab, Process, ScopedLab};
 use slr_testkit::topology::Topology;
 
 mod config;
+mod life;
 
 pub use config::{HostEntry, SiteOptions};
+pub use life::footprint;
 
 /// The hosts of `one-site`.
 pub const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
@@ -97,17 +99,13 @@ impl Site {
     fn start(&self, node: &str, program: &Path) -> Result<Process> {
         let name = program.file_name().and_then(|name| name.to_str()).unwrap_or("daemon").to_owned();
         let mut command = Command::new(program);
-        command.args(["run", "--config"]).arg(self.config_path(node)).env("RUST_LOG", "info");
+        command.args(["run", "--config"]).arg(self.config_path(node)).env("SLR_LOG", "info");
         self.lab.spawn(node, &name, command)
     }
 
     /// Start hostd on a host and wait until it answers.
     pub fn start_hostd(&mut self, node: &str) -> Result<()> {
-        self.write_config(node)?;
-        let process = self.start(node, &program("hostd")?)?;
-        self.await_daemon(node, "hostd", &process, |site| site.show_host(node, "subnets").is_ok())?;
-        self.hostd.insert(node.to_owned(), process);
-        Ok(())
+        self.start_hostd_program(node, &program("hostd")?)
     }
 
     /// Start slr-router and wait until it has resolved every host that is not down.

@@ -3,6 +3,8 @@
 use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use slr_testkit::lab::Lab;
 
@@ -33,6 +35,12 @@ pub fn run(lab: &Lab, node: &str, words: &str) -> Result<Report> {
 }
 
 impl Running {
+    /// Have it come to its end early.
+    pub fn interrupt(&self) -> Result<()> {
+        // Not waited for yet, so the number is still this child's.
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT).context("interrupt probe")
+    }
+
     /// Wait for the report.
     pub fn finish(self) -> Result<Report> {
         let output = self.child.wait_with_output().context("wait for probe")?;

@@ -36,7 +36,7 @@ fn hook(program: BorrowedFd<'_>, interface: &str) -> io::Result<TcHook> {
 }
 
 fn mark(pins: &Path, interface: &str) -> PathBuf {
-    pins.join(format!("clsact-{interface}"))
+    pins.join(crate::xdp::pin_name("clsact-", interface))
 }
 
 /// Put the program on an interface, or in the place of the one that is there.

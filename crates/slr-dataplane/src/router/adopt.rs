@@ -27,10 +27,9 @@ pub struct State {
 pub fn read(tables: &Tables) -> Result<State, MapError> {
     let mut state = State::default();
     tables.hops.for_each(|index, template| {
-        if template.r#gen != 0 {
-            if let Some(id) = u16::try_from(index).ok().and_then(|index| HopId::new(index).ok()) {
-                state.hops.adopt(id, template);
-            }
+        let id = u16::try_from(index).ok().and_then(|index| HopId::new(index).ok());
+        if let (true, Some(id)) = (template.r#gen != 0, id) {
+            state.hops.adopt(id, template);
         }
     })?;
     let mut live = Vec::new();

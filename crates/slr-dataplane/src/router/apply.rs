@@ -179,7 +179,9 @@ impl Router {
             if !known {
                 self.tables.subnet_usage.clear(u32::from(id))?;
             }
-            match (known, subnets::write(id, subnet, None, &self.tables)?) {
+            // The ring it has: another subnet that had this id may have left one that stays as it is.
+            let ring = self.rings.ring_of(id).map(|(index, _)| index);
+            match (known, subnets::write(id, subnet, ring, &self.tables)?) {
                 (false, _) => applied.subnets_added.push(subnet.prefix),
                 (true, true) => applied.subnets_changed.push(subnet.prefix),
                 (true, false) => {}

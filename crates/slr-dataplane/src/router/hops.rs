@@ -136,11 +136,10 @@ impl HopTable {
         template.r#gen = generation;
         if known.is_some() {
             // The program may have learned a smaller path MTU since we wrote; it stays as long as the link is the same.
-            if let Some(current) = tables.hops.get(&u32::from(id.get()))? {
-                if current.mtu_until != 0 && current.link_mtu == template.link_mtu {
-                    template.mtu = current.mtu;
-                    template.mtu_until = current.mtu_until;
-                }
+            let current = tables.hops.get(&u32::from(id.get()))?.unwrap_or_default();
+            if current.mtu_until != 0 && current.link_mtu == template.link_mtu {
+                template.mtu = current.mtu;
+                template.mtu_until = current.mtu_until;
             }
         }
         Ok(template)

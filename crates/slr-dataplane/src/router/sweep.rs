@@ -99,7 +99,7 @@ impl Router {
         Ok(self.tables.clock.get(&0)?.unwrap_or_default())
     }
 
-    /// Let time pass for the flows. The daemon calls it once a second; while there is no daemon nothing ages, since
+    /// Let time pass for the flows. The daemon calls it every few seconds; while there is no daemon nothing ages, since
     /// nobody would sweep, and no learned path MTU expires.
     pub fn advance_clock(&self, seconds: u32) -> Result<(), MapError> {
         self.tables.clock.put(&0, &self.clock()?.saturating_add(seconds))

@@ -276,7 +276,6 @@ fn an_id_that_another_subnet_gets_is_not_charged_for_the_flows_of_the_first() {
 }
 
 #[test]
-#[ignore = "bug 20"]
 fn a_subnet_in_the_place_of_one_with_the_same_hosts_has_its_ring() {
     for (f, prefix, address) in [(IPV4, "192.0.99.0/24", "192.0.99.9"), (IPV6, "2001:db8:99::/64", "2001:db8:99::9")] {
         let mut bed = Bed::new(site::site());

@@ -270,7 +270,6 @@ fn a_later_fragment_that_does_not_fit_draws_no_icmp_error() {
 }
 
 #[test]
-#[ignore = "bug 21"]
 fn a_quoted_tunnel_header_ends_where_the_datagram_ends() {
     // The header that is quoted stands only in what pads the frame.
     for hop in &HOPS {

@@ -46,11 +46,7 @@ impl Plane for Recorder {
         self.attached.clone()
     }
 
-    fn tick(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport> {
+    fn sweep(&mut self, _elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport> {
         self.done.push(format!("sweep tcp_idle_s={}", policy.tcp_idle_s));
         Ok(SweepReport::default())
     }

@@ -83,9 +83,10 @@ pub fn shares(site: &Site, report: &Report) -> Result<String> {
     let all: u64 = answered.values().sum();
     let subnets = site.show("subnets")?;
     let web = subnets.as_array().and_then(|all| all.first()).context("a subnet")?;
-    let slots = web["ring_slots"].as_u64().unwrap_or(1) as f64;
+    let shares = web["shares"].as_array().context("shares are a list")?;
     let rows = HOSTS.map(|host| {
-        let ring = web["shares"][host].as_u64().unwrap_or_default() as f64 / slots * 100.0;
+        let share = shares.iter().find(|share| share["host"] == host);
+        let ring = share.and_then(|share| share["percent"].as_f64()).unwrap_or_default();
         let got = *answered.get(host).unwrap_or(&0);
         let share = got as f64 / all.max(1) as f64 * 100.0;
         vec![host.to_owned(), format!("{ring:.1} %"), thousands(got), format!("{share:.1} %")]
