@@ -15,7 +15,7 @@ use crate::traffic::{self, Report, Running};
 pub const LIVE: usize = 500;
 /// [`LIVE`] in kinds: keep-alive requests to nginx; the others to `probe serve` on every host.
 const KEEPALIVE: &str = "--flow keepalive=150 --think 200ms";
-const LASTING: &str = "--flow download=50 --download-path /bytes/1G?rate=50000 --http-port 8080 \
+const LASTING: &str = "--flow download=50 --download-bytes 1G --download-path /bytes/{bytes}?rate=50000 --http-port 8080 \
     --flow interactive=200 --flow udp=100 --interval 200ms";
 /// New connections at a time, each for one request.
 const REQUESTS: &str = "--flow http=4";
