@@ -128,6 +128,8 @@ static __always_inline int express_v4(struct xdp_md *ctx, union flow_key *k, voi
 	*(__be32 *)&key->client_port = *(__be32 *)&th->source; /* both ports */
 	key->proto = ip->protocol;
 	*len = c.len;
+	if ((tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		foresee_v4(key);
 	return express_flow(ctx, map_lookup(&flows_v4, key), c, tcp_flags, action);
 }
 
@@ -153,6 +155,8 @@ static __always_inline int express_v6(struct xdp_md *ctx, union flow_key *k, voi
 	*(__be32 *)&key->client_port = *(__be32 *)&th->source; /* both ports */
 	key->proto = ip->nexthdr;
 	*len = c.len;
+	if ((tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		foresee_v6(key);
 	return express_flow(ctx, map_lookup(&flows_v6, key), c, tcp_flags, action);
 }
 

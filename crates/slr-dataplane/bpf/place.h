@@ -130,33 +130,42 @@ static __always_inline __u64 mix_v6(__u64 h, const __be32 *a)
 	return mix(h, (__u64)bpf_ntohl(a[2]) << 32 | bpf_ntohl(a[3]));
 }
 
-/* Placement hash, over host-order fields. The same bytes give the same slot in every member of a cluster: docs/wire.md, src/hash.rs. */
+/* Placement hash, over host-order fields. The same bytes give the same slot in every member of a cluster: docs/wire.md,
+ * src/hash.rs. */
+static __always_inline __u64 hash_begin(__u64 seed, __u32 mask, __u32 proto)
+{
+	return seed ^ (mask & (MASK_CLIENT_PORT | MASK_VPORT) ? proto : 0);
+}
+
+static __always_inline __u64 hash_end(__u64 h, __u32 mask, __be16 client_port, __be16 vport)
+{
+	__u64 client = mask & MASK_CLIENT_PORT ? bpf_ntohs(client_port) : 0;
+
+	return mix(mix(h, client << 16 | (mask & MASK_VPORT ? bpf_ntohs(vport) : 0)), 0);
+}
+
+static __always_inline __u64 hash_v4(struct flow_key_v4 *k, __u64 seed, __u32 mask)
+{
+	__u64 client = mask & MASK_CLIENT ? bpf_ntohl(k->client) : 0;
+	__u64 vaddr = mask & MASK_VADDR ? bpf_ntohl(k->vaddr) : 0;
+
+	return hash_end(mix(hash_begin(seed, mask, k->proto), client << 32 | vaddr), mask, k->client_port, k->vport);
+}
+
+static __always_inline __u64 hash_v6(struct flow_key_v6 *k, __u64 seed, __u32 mask)
+{
+	__u64 h = hash_begin(seed, mask, k->proto);
+
+	if (mask & MASK_CLIENT)
+		h = mix_v6(h, k->client);
+	if (mask & MASK_VADDR)
+		h = mix_v6(h, k->vaddr);
+	return hash_end(h, mask, k->client_port, k->vport);
+}
+
 static __always_inline __u64 flow_hash(struct pkt *p, __u64 seed, __u32 mask)
 {
-	__u64 h = seed ^ (mask & (MASK_CLIENT_PORT | MASK_VPORT) ? p->proto : 0);
-	__u16 client_port, vport;
-
-	if (p->family == AF_V4) {
-		__u64 client = mask & MASK_CLIENT ? bpf_ntohl(p->k4.client) : 0;
-		__u64 vaddr = mask & MASK_VADDR ? bpf_ntohl(p->k4.vaddr) : 0;
-
-		h = mix(h, client << 32 | vaddr);
-		client_port = bpf_ntohs(p->k4.client_port);
-		vport = bpf_ntohs(p->k4.vport);
-	} else {
-		if (mask & MASK_CLIENT)
-			h = mix_v6(h, p->k6.client);
-		if (mask & MASK_VADDR)
-			h = mix_v6(h, p->k6.vaddr);
-		client_port = bpf_ntohs(p->k6.client_port);
-		vport = bpf_ntohs(p->k6.vport);
-	}
-	if (!(mask & MASK_CLIENT_PORT))
-		client_port = 0;
-	if (!(mask & MASK_VPORT))
-		vport = 0;
-	h = mix(h, (__u64)client_port << 16 | vport);
-	return mix(h, 0);
+	return p->family == AF_V4 ? hash_v4(&p->k4, seed, mask) : hash_v6(&p->k6, seed, mask);
 }
 
 /* Pick the hop of the flow's slot into p. The newest usable host of the slot's memory serves while the ring still points
