@@ -49,7 +49,8 @@ fn the_unit_runs_what_the_command_line_takes() {
         crate::cli::Cli::try_parse_from(std::iter::once("hostd").chain(words))
             .unwrap_or_else(|e| panic!("{name}: {e}"));
     }
-    assert_eq!(field("Type"), "notify-reload");
+    assert_eq!(field("Type"), "notify");
+    assert_eq!(field("ExecReload"), "/usr/local/sbin/hostd reload");
     assert_eq!(field("RuntimeDirectoryPreserve"), "yes", "sysctls to restore are remembered there");
     assert!(DEFAULT_SOCKET.starts_with(&format!("/run/{}/", field("RuntimeDirectory"))));
 }

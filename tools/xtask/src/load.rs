@@ -65,9 +65,8 @@ impl Load {
         let targets = VIRTUAL.map(|address| format!("--target {address}")).join(" ");
         let (client, ranges) = CLIENT_RANGES[0];
         let ranges = ranges.map(|range| format!("--source-range {range}")).join(" ");
-        let start = |node: &str, words: &str| {
-            traffic::start(site.lab(), node, &format!("{targets} {words} {RAMP} {LONGEST}"))
-        };
+        let start =
+            |node: &str, words: &str| traffic::start(site.lab(), node, &format!("{targets} {words} {RAMP} {LONGEST}"));
         let live = vec![start(LIVE_CLIENT.0, KEEPALIVE)?, start(LIVE_CLIENT.0, LASTING)?];
         let requests = start(client, &format!("{REQUESTS} {ranges} --source-freebind"))?;
         let all = holds_within(STARTED, || live_flows(site).is_ok_and(|flows| flows.len() >= LIVE));

@@ -1,11 +1,11 @@
 //! Steps with their times, and what was claimed of them.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-/// A running commentary: results to stdout, progress to stderr.
+/// A running commentary: headings and results to stdout, what is under way to stderr.
 pub struct Scenes {
     began: Instant,
     failed: Vec<String>,
@@ -17,21 +17,21 @@ impl Scenes {
         Self { began: Instant::now(), failed: Vec::new(), checked: 0 }
     }
 
-    /// Do something that takes a while.
+    /// Do something that takes a while; its heading, with the time it took, comes when it is done.
     pub fn step<T>(&mut self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let terminal = stderr().is_terminal();
         if terminal {
-            eprint!("\x1b[1m▸\x1b[0m {what} …");
+            eprint!("▸ {what} …");
             let _ = stderr().flush();
         }
         let began = Instant::now();
         let result = work();
-        let seconds = began.elapsed().as_secs_f64();
-        match (&result, terminal) {
-            (Ok(_), true) => eprintln!(" {seconds:.1} s"),
-            (Ok(_), false) => eprintln!("▸ {what}: {seconds:.1} s"),
-            (Err(_), _) => eprintln!(" failed after {seconds:.1} s"),
+        if terminal {
+            eprint!("\r\x1b[K");
         }
+        let (bold, plain) = if stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let outcome = if result.is_ok() { "" } else { "failed after " };
+        println!("{bold}▸ {what}{plain}: {outcome}{:.1} s", began.elapsed().as_secs_f64());
         result.with_context(|| what.to_owned())
     }
 
