@@ -141,14 +141,11 @@ impl Host {
         &self.attachments
     }
 
-    /// Call once everything is attached: after an upgrade, the UDP clients are copied and the old version's pins go.
+    /// Call once everything is attached: after an upgrade, the old version's pins go.
     pub fn settle(&mut self) -> Result<(), LoadError> {
         for path in std::mem::take(&mut self.older) {
-            // Best effort: what is not copied is learned from the client's next datagram. The notes in connected sockets
-            // (`udp_connected`) cannot be copied: such a socket has no second chance, but its client's next datagram goes to the listening one.
-            if let Err(error) = upgrade::copy_table(&path, &self.loaded, "udp_peers", false) {
-                tracing::warn!(%error, from = %path.display(), "UDP clients were not all copied");
-            }
+            // The UDP clients were copied with the cgroup. The notes in connected sockets (`udp_connected`) cannot be: such a
+            // socket has no second chance, but its client's next datagram goes to the listening one.
             egress::carry_marks(&path, self.pins.as_deref());
             fs::remove_dir_all(&path).map_err(|source| LoadError::Pin { path, source })?;
         }

@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::object::{LoadError, Loaded};
+use crate::router::upgrade;
 use crate::sys;
 
+/// The one that notes which client spoke to which virtual address; the others read its notes.
+const NOTING: (&str, libbpf_sys::bpf_attach_type) = ("slr_udp_seen", libbpf_sys::BPF_CGROUP_INET_INGRESS);
+/// Its notes.
+const NOTES: &str = "udp_peers";
 /// Program, attach type.
-const PROGRAMS: [(&str, libbpf_sys::bpf_attach_type); 5] = [
-    ("slr_udp_seen", libbpf_sys::BPF_CGROUP_INET_INGRESS),
+const READING: [(&str, libbpf_sys::bpf_attach_type); 4] = [
     ("slr_udp_send4", libbpf_sys::BPF_CGROUP_UDP4_SENDMSG),
     ("slr_udp_send6", libbpf_sys::BPF_CGROUP_UDP6_SENDMSG),
     ("slr_udp_connect4", libbpf_sys::BPF_CGROUP_INET4_CONNECT),
@@ -53,18 +57,37 @@ pub enum CgroupError {
 pub struct Links(#[expect(dead_code, reason = "held, not read")] Vec<OwnedFd>);
 
 /// Put the programs on the cgroup at `path`. Links pinned by an earlier process are taken over if they are on this cgroup.
+///
+/// Another version has its own table of notes. So that no answer finds its client in neither, ours takes notes beside the
+/// other, then gets the older notes; only then the programs that read are swapped, and the other goes.
 pub fn attach(loaded: &Loaded, path: &Path, pins: Option<&Path>, older: &[PathBuf]) -> Result<Links, CgroupError> {
     let refused = |source| CgroupError::Open { path: path.to_owned(), source };
     let cgroup = fs::File::open(path).map_err(refused)?;
     // A cgroup's id is its directory's inode number (kernfs).
     let id = cgroup.metadata().map_err(refused)?.ino();
-    let mut links = Vec::new();
-    for (name, kind) in PROGRAMS {
-        let program = loaded.program(name)?;
-        let link = place(program, (cgroup.as_fd(), id), kind, name, pins, older);
-        links.push(link.map_err(|source| CgroupError::Attach { path: path.to_owned(), program: name, source })?);
+    let place = |(name, kind): (&'static str, _), older: &[PathBuf]| {
+        let link = place(loaded.program(name)?, (cgroup.as_fd(), id), kind, name, pins, older);
+        link.map_err(|source| CgroupError::Attach { path: path.to_owned(), program: name, source })
+    };
+    let mut links = vec![place(NOTING, &[])?];
+    for version in older {
+        // Best effort: what is not copied is learned from the client's next datagram.
+        if let Err(error) = upgrade::copy_table(version, loaded, NOTES, false) {
+            tracing::warn!(%error, from = %version.display(), "UDP clients were not all copied");
+        }
+    }
+    for program in READING {
+        links.push(place(program, older)?);
+    }
+    for pin in older.iter().map(|version| pin_of(version, NOTING.0)).filter(|pin| pin.exists()) {
+        let gone = detach_pinned(&pin).and_then(|()| fs::remove_file(&pin));
+        gone.map_err(|source| CgroupError::Attach { path: path.to_owned(), program: NOTING.0, source })?;
     }
     Ok(Links(links))
+}
+
+fn pin_of(pins: &Path, program: &str) -> PathBuf {
+    pins.join(format!("cgroup-{program}"))
 }
 
 fn place(
@@ -75,8 +98,8 @@ fn place(
     pins: Option<&Path>,
     older: &[PathBuf],
 ) -> io::Result<OwnedFd> {
-    let pin = pins.map(|dir| dir.join(format!("cgroup-{name}")));
-    for found in pin.iter().cloned().chain(older.iter().map(|dir| dir.join(format!("cgroup-{name}")))) {
+    let pin = pins.map(|dir| pin_of(dir, name));
+    for found in pin.iter().cloned().chain(older.iter().map(|dir| pin_of(dir, name))) {
         if !found.exists() {
             continue;
         }
