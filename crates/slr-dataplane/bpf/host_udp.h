@@ -53,6 +53,14 @@ static __always_inline void remember(struct udp_peer *key, const struct slr_addr
 		bpf_map_update_elem(&udp_peers, key, virtual, BPF_ANY);
 }
 
+/* The client asks one of the host's own addresses now: answers leave from there again. Nothing is written where nothing was
+ * remembered, which is the case for nearly every datagram of an ordinary service. */
+static __always_inline void forget(struct udp_peer *key)
+{
+	if (bpf_map_lookup_elem(&udp_peers, key))
+		bpf_map_delete_elem(&udp_peers, key);
+}
+
 SEC("cgroup_skb/ingress")
 int slr_udp_seen(struct __sk_buff *skb)
 {
@@ -60,6 +68,7 @@ int slr_udp_seen(struct __sk_buff *skb)
 	struct slr_addr virtual = {};
 	struct udp_peer key = {};
 	struct udphdr udp;
+	bool served;
 	__u32 l4;
 
 	if (!cfg)
@@ -67,18 +76,18 @@ int slr_udp_seen(struct __sk_buff *skb)
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		struct iphdr ip;
 
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.protocol != IPPROTO_UDP ||
-		    subnet_of_v4(cfg, ip.daddr) == NOT_SERVED)
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.protocol != IPPROTO_UDP)
 			return 1;
+		served = subnet_of_v4(cfg, ip.daddr) != NOT_SERVED;
 		l4 = ip.ihl * 4;
 		virtual = mapped_v4(ip.daddr);
 		key.client = mapped_v4(ip.saddr);
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr ip;
 
-		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_UDP ||
-		    subnet_of_v6(cfg, &ip.daddr) == NOT_SERVED)
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_UDP)
 			return 1;
+		served = subnet_of_v6(cfg, &ip.daddr) != NOT_SERVED;
 		l4 = sizeof(ip);
 		__builtin_memcpy(&virtual, &ip.daddr, 16);
 		__builtin_memcpy(&key.client, &ip.saddr, 16);
@@ -89,12 +98,16 @@ int slr_udp_seen(struct __sk_buff *skb)
 		return 1;
 	key.client_port = udp.source;
 	key.owner = bpf_get_socket_cookie(skb);
-	if (key.owner)
+	if (key.owner && served)
 		remember(&key, &virtual);
+	else if (key.owner)
+		forget(&key);
 	key.owner_kind = UDP_OWNER_CGROUP;
 	key.owner = bpf_skb_cgroup_id(skb);
-	if (key.owner)
+	if (key.owner && served)
 		remember(&key, &virtual);
+	else if (key.owner)
+		forget(&key);
 	return 1;
 }
 

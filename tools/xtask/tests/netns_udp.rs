@@ -171,7 +171,6 @@ fn who_asks_a_host_at_its_own_address_hears_from_that_address() {
 }
 
 #[test]
-#[ignore = "the host keeps the virtual address that a client port used last, also for questions to its own address"]
 fn a_client_port_that_asks_by_turns_hears_from_the_address_it_asked() {
     require_root();
     let site = Site::up("udp-turns", SiteOptions::default()).unwrap();
