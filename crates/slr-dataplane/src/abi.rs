@@ -17,6 +17,12 @@ pub use skeleton::types::{
 /// Implement it only for `repr(C)` types of integers and arrays whose size is the sum of their fields' sizes.
 #[expect(unsafe_code, reason = "what crosses the kernel's border is bytes")]
 pub unsafe trait Pod: Copy + Default {
+    /// All bytes zero. The generated `Default` of a union is not: it sets one member and leaves what others have beyond it.
+    fn zeroed() -> Self {
+        // SAFETY: any bit pattern is a value.
+        unsafe { std::mem::MaybeUninit::zeroed().assume_init() }
+    }
+
     /// The value's bytes, as the kernel stores them.
     fn bytes(&self) -> &[u8] {
         // SAFETY: a Pod has no padding, so all its bytes are initialised; the borrow keeps it alive.
@@ -31,7 +37,7 @@ pub unsafe trait Pod: Copy + Default {
 
     /// The value that these bytes are; `None` if there are too few or too many.
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut value = Self::default();
+        let mut value = Self::zeroed();
         (bytes.len() == size_of::<Self>()).then(|| {
             value.bytes_mut().copy_from_slice(bytes);
             value

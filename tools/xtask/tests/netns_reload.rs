@@ -126,7 +126,8 @@ fn a_draining_host_keeps_its_flows_and_gets_no_new_ones() {
 
     site.options_mut().hosts[1].state = "draining";
     site.write_config("slr1").unwrap();
-    println!("draining: {}", accepted(site.reload().unwrap()));
+    let answer = accepted(site.reload().unwrap());
+    assert!(answer.starts_with("1 rings published"), "no template changes: {answer}");
     let shares = request(&site, VIRTUAL).shares("http");
     assert!(!shares.contains_key("h2") && shares.len() == 2, "new flows while h2 drains: {shares:?}");
     assert_same_flows(&site, &before, "while h2 drains");
@@ -151,7 +152,8 @@ fn a_host_that_is_down_loses_its_flows_and_no_other_does() {
     assert!(on_h2 > 0, "h2 has flows: {before:?}");
     site.options_mut().hosts[1].state = "down";
     site.write_config("slr1").unwrap();
-    println!("down: {}", accepted(site.reload().unwrap()));
+    let answer = accepted(site.reload().unwrap());
+    assert!(answer.starts_with("hosts changed: h2;"), "{answer}");
     let shares = request(&site, VIRTUAL).shares("http");
     assert!(!shares.contains_key("h2") && shares.len() == 2, "new flows while h2 is down: {shares:?}");
     eventually(SOON, "h2's flows to be gone and placed elsewhere", || {
@@ -237,4 +239,5 @@ fn a_broken_configuration_is_refused_whole_with_its_line() {
 
     accepted(site.reload().unwrap());
     assert_eq!(by_name(&site, "h3", "weight"), 3, "without a mistake it is taken");
+    assert_eq!(accepted(site.reload().unwrap()), "nothing changed", "the same again");
 }

@@ -13,7 +13,7 @@ use super::addr;
 use super::desired::{Desired, Host};
 use super::tables::Tables;
 use super::template;
-use crate::abi::{hop, slr_const, usage};
+use crate::abi::{Pod, hop, slr_const, usage};
 use crate::table::MapError;
 
 /// A host's place in the table.
@@ -152,7 +152,7 @@ impl HopTable {
             let Some(entry) = self.entries.remove(address) else { continue };
             let generation = next(entry.generation);
             tables.hop_by_addr.remove(&addr::key(*address))?;
-            tables.hops.put(&u32::from(entry.id.get()), &hop { r#gen: generation, ..hop::default() })?;
+            tables.hops.put(&u32::from(entry.id.get()), &hop { r#gen: generation, ..hop::zeroed() })?;
             self.free.insert(entry.id, generation);
             gone.push(entry);
         }
@@ -192,7 +192,6 @@ fn unreachable_template(host: &Host) -> hop {
 }
 
 fn same(a: &hop, b: &hop) -> bool {
-    use crate::abi::Pod;
     let neutral = |h: &hop| hop { mtu: 0, mtu_until: 0, ..*h };
     neutral(a).bytes() == neutral(b).bytes()
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::addr;
 use super::desired::{Host, Link};
-use crate::abi::{hop, slr_const};
+use crate::abi::{Pod, hop, slr_const};
 
 const TYPE_V4: [u8; 2] = [0x08, 0x00];
 const TYPE_V6: [u8; 2] = [0x86, 0xdd];
@@ -35,7 +35,7 @@ pub fn build(host: &Host, link: &Link, source: IpNet) -> hop {
         link_mtu: link.mtu,
         src_mask: free_bits(source).to_be(),
         ifindex: link.ifindex,
-        ..hop::default()
+        ..hop::zeroed()
     };
     template.eth[..6].copy_from_slice(&link.destination.0);
     template.eth[6..12].copy_from_slice(&link.source.0);
@@ -118,7 +118,10 @@ mod tests {
                 state: slr_model::HostState::Active,
                 link: Some(link),
             };
-            assert_eq!(super::address(&build(&host, &link, source.parse().unwrap())), host.address);
+            let template = build(&host, &link, source.parse().unwrap());
+            assert_eq!(super::address(&template), host.address);
+            let used = if host.address.is_ipv4() { 44 } else { 64 };
+            assert!(template.bytes()[used..].iter().all(|byte| *byte == 0), "no stack leaks: {:?}", template.bytes());
         }
     }
 }
