@@ -50,22 +50,34 @@ fn echo_from_everywhere(site: &Site, port: u16, flows: u32) -> Vec<Report> {
         traffic::start(site.lab(), client, &words).unwrap()
     });
     let reports = running.map(|probe| probe.finish().unwrap());
+    for node in ["slr1"].into_iter().chain(HOSTS) {
+        assert_eq!(site.drops(node).unwrap(), [], "{node} dropped packets");
+    }
+    let passed = packets_at_hosts(site);
     for (report, watch) in reports.iter().zip(&watches) {
-        let answered = assert_answers(report, TARGETS.len());
+        let passed = format!("{passed}; back at this client {}", watch.packets("virtual").unwrap());
+        let answered = assert_answers(report, TARGETS.len(), &passed);
         assert_eq!(answered, u64::from(flows) * MESSAGES, "every message is answered");
         assert_eq!(watch.packets("virtual").unwrap(), answered, "answers as the client's kernel saw them");
         assert_eq!(watch.packets("strangers").unwrap(), 0, "answers from an address that nobody asked");
     }
     assert_eq!(way_back.packets("replies").unwrap(), 0, "answers passed the SLR");
-    for node in ["slr1"].into_iter().chain(HOSTS) {
-        assert_eq!(site.drops(node).unwrap(), [], "{node} dropped packets");
-    }
     reports.into()
 }
 
+/// What came in and went out at the hosts: says on which side of them something was lost.
+fn packets_at_hosts(site: &Site) -> String {
+    let hosts = HOSTS.map(|host| {
+        let subnets = site.show_host(host, "subnets").unwrap();
+        let sum = |field| subnets.as_array().unwrap().iter().filter_map(|subnet| subnet[field].as_u64()).sum::<u64>();
+        format!("{host} received {} and sent {}", sum("received_packets"), sum("sent_packets"))
+    });
+    hosts.join(", ")
+}
+
 /// No flow failed, and no answer came from another address than the one asked; how many answers came.
-fn assert_answers(report: &Report, targets: usize) -> u64 {
-    report.assert_clean("udp");
+fn assert_answers(report: &Report, targets: usize, passed: &str) -> u64 {
+    report.assert_clean(passed);
     assert_eq!(report.kinds().count(), targets);
     let answers = report.kinds().map(|kind| {
         let exchanges = &kind["exchanges"];
@@ -167,7 +179,8 @@ fn who_asks_a_host_at_its_own_address_hears_from_that_address() {
         "{} --flow udp=12 --udp-port {SOCAT} --messages 5 --interval 100ms",
         targets(own.iter().chain(&TARGETS.map(str::to_owned)).map(String::as_str))
     );
-    assert_answers(&traffic::run(site.lab(), "c1", &words).unwrap(), own.len() + TARGETS.len());
+    let report = traffic::run(site.lab(), "c1", &words).unwrap();
+    assert_answers(&report, own.len() + TARGETS.len(), &packets_at_hosts(&site));
 }
 
 #[test]
