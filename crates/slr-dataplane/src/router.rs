@@ -133,8 +133,17 @@ impl Router {
     /// Load the program; take over what is pinned.
     pub fn load(options: &RouterOptions) -> Result<(Self, Adoption), LoadError> {
         let pins = options.pin_dir.as_ref().map(|dir| dir.join(format!("v{}", abi::VERSION)));
-        let known = pins.as_ref().is_some_and(|dir| dir.join("flows_v4").exists());
+        let known = pins.as_ref().is_some_and(|dir| dir.exists());
         let older = options.pin_dir.as_deref().map(upgrade::other_versions).unwrap_or_default();
+        // Tables are whole before they have their final name: who is interrupted while copying begins anew.
+        let staging = options.pin_dir.as_ref().filter(|_| !known).map(|dir| dir.join(format!("v{}-new", abi::VERSION)));
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LoadError::Pin { path, source }
+        };
+        if let Some(staging) = staging.as_deref().filter(|staging| staging.exists()) {
+            fs::remove_dir_all(staging).map_err(at(staging))?;
+        }
         let sets = options.new_flows_per_family.div_ceil(abi::slr_const::SLR_PENDING_WAYS.0).max(1);
         let loaded = Loaded::load(&Spec {
             name: "router program",
@@ -145,12 +154,15 @@ impl Router {
                 ("pending_v4", sets),
                 ("pending_v6", sets),
             ],
-            pins: pins.as_deref(),
+            pins: staging.as_deref().or(pins.as_deref()),
         })?;
         let tables = Tables::open(&loaded)?;
-        // The newest of the older ones counts. With pins of our own an upgrade was interrupted: settle() will finish it.
+        // The newest of the older ones counts. With pins of our own an upgrade was interrupted later: settle() will finish it.
         if let (false, Some((_, path))) = (known, older.first()) {
-            upgrade::copy(path, &loaded).map_err(|source| LoadError::Pin { path: path.clone(), source })?;
+            upgrade::copy(path, &loaded).map_err(at(path))?;
+        }
+        if let (Some(staging), Some(pins)) = (&staging, &pins) {
+            fs::rename(staging, pins).map_err(at(staging))?;
         }
         let adopted = adopt::read(&tables).map_err(|e| LoadError::Pin {
             path: pins.clone().unwrap_or_default(),

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use slr_dataplane::abi;
 use slr_dataplane::reason::RouterReason as R;
-use slr_dataplane::router::Adoption;
+use slr_dataplane::router::{Adoption, Router, RouterOptions};
 
 use crate::bpffs::with_pins;
 use crate::common::site;
@@ -105,6 +105,14 @@ fn the_next_version_takes_over_what_this_one_knows_and_gives_it_back() {
             assert_eq!(next.ask(&format!("frame {}", hex(frame))), format!("Tx {}", hex(packet)));
         }
         drop(next);
+
+        // Tables that cannot hold all flows are refused, and what they got is not taken for the whole the next time.
+        let small =
+            RouterOptions { pin_dir: Some(pin_dir.to_owned()), flows_per_family: 16, new_flows_per_family: 1 << 10 };
+        for _ in 0..2 {
+            let refused = Router::load(&small).map(|(_, adoption)| adoption);
+            assert!(refused.is_err(), "{} flows were taken over: {refused:?}", 2 * (FLOWS + late));
+        }
 
         // And back. The next version's pending flows are proved by their second packet here.
         let (mut this, adoption) = start(pin_dir, site::site());
