@@ -12,6 +12,7 @@ use slr_testkit::topology::Topology;
 use slr_testkit::{eventually, holds_within, require_root};
 use xtask::load::{LIVE, Load, live_flows};
 use xtask::site::{HOSTS, Site, SiteOptions, VIRTUAL, footprint};
+use xtask::traffic;
 
 /// How long a daemon stays away.
 const AWAY: Duration = Duration::from_secs(5);
@@ -109,6 +110,9 @@ fn hosts_whose_daemon_is_killed_and_comes_back_lose_nothing() {
         site.hostd(host).unwrap().kill().unwrap();
     }
     assert_eq!(mss(&site), clamped, "the MSS while hostd is away");
+    let targets = VIRTUAL.map(|address| format!("--target {address}")).join(" ");
+    let words = format!("{targets} --flow udp=40 --messages 5 --timeout 20s");
+    traffic::run(site.lab(), "c1", &words).unwrap().assert_clean("UDP clients that are new while hostd is away");
     thread::sleep(AWAY); // to be away is the case under test
     for host in HOSTS {
         site.start_hostd(host).unwrap();
