@@ -54,10 +54,11 @@ build() {
 	cargo build --release --workspace --manifest-path "$root/Cargo.toml" "$@"
 }
 
-# Everything of ours that would outlive a run: namespaces, pins, processes' state, control groups.
+# Everything of ours that could outlive a run: namespaces, pins, state, control groups, processes. What was there before a
+# run is not of it: compare.
 residue() {
-	ip netns list 2>/dev/null | sed 's/ .*//; s/^/namespace /' | grep --extended-regexp "$lab_names" || true
-	find /sys/fs/bpf/slr* /run/slr-lab -mindepth 1 -maxdepth 1 2>/dev/null | sed 's/^/file /' || true
+	ip netns list 2>/dev/null | sed 's/ .*//; s/^/namespace /'
+	find /sys/fs/bpf/slr* /sys/fs/bpf/hostd* /run/slr-lab -mindepth 1 -maxdepth 1 2>/dev/null | sed 's/^/file /' || true
 	find /sys/fs/cgroup -maxdepth 2 -type d -name 'slr-lab*' 2>/dev/null | sed 's/^/control group /' || true
+	ps -eo pid=,comm= | awk '$2 ~ /^(hostd|slr-router|slr-linkemu|probe)$/ { print "process " $1 " " $2 }'
 }
-lab_names='^namespace (slr|lab|one-site|demo|test)'
