@@ -108,7 +108,8 @@ union flow_key {
 	struct flow_key_v6 v6;
 };
 
-static __always_inline int express_v4(struct xdp_md *ctx, union flow_key *k, void *data, void *end, __u32 *len, int *action)
+static __always_inline int express_v4(struct xdp_md *ctx, union flow_key *k, void *data, void *end, __u32 *len,
+				      __u64 *hash, int *action)
 {
 	struct cargo c = { .l2 = ETH_HLEN, .proto = IPPROTO_IPIP };
 	struct iphdr *ip = data + ETH_HLEN;
@@ -129,11 +130,12 @@ static __always_inline int express_v4(struct xdp_md *ctx, union flow_key *k, voi
 	key->proto = ip->protocol;
 	*len = c.len;
 	if ((tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-		foresee_v4(key);
+		*hash = foresee_v4(key);
 	return express_flow(ctx, map_lookup(&flows_v4, key), c, tcp_flags, action);
 }
 
-static __always_inline int express_v6(struct xdp_md *ctx, union flow_key *k, void *data, void *end, __u32 *len, int *action)
+static __always_inline int express_v6(struct xdp_md *ctx, union flow_key *k, void *data, void *end, __u32 *len,
+				      __u64 *hash, int *action)
 {
 	struct cargo c = { .l2 = ETH_HLEN, .proto = IPPROTO_IPV6 };
 	struct ipv6hdr *ip = data + ETH_HLEN;
@@ -156,12 +158,12 @@ static __always_inline int express_v6(struct xdp_md *ctx, union flow_key *k, voi
 	key->proto = ip->nexthdr;
 	*len = c.len;
 	if ((tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
-		foresee_v6(key);
+		*hash = foresee_v6(key);
 	return express_flow(ctx, map_lookup(&flows_v6, key), c, tcp_flags, action);
 }
 
-/* The express lane. */
-static __always_inline int express(struct xdp_md *ctx, __u32 *len, int *action)
+/* The express lane. Leaves the length of what it took, and the hash of a first packet that it did not take. */
+static __always_inline int express(struct xdp_md *ctx, __u32 *len, __u64 *hash, int *action)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
@@ -170,8 +172,8 @@ static __always_inline int express(struct xdp_md *ctx, __u32 *len, int *action)
 	if ((void *)(eth + 1) > end || eth->h_dest[0] & 1)
 		return LANE_REFUSED;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return express_v4(ctx, &key, data, end, len, action);
+		return express_v4(ctx, &key, data, end, len, hash, action);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return express_v6(ctx, &key, data, end, len, action);
+		return express_v6(ctx, &key, data, end, len, hash, action);
 	return LANE_REFUSED;
 }

@@ -31,14 +31,14 @@ static __always_inline int proceed(struct pkt *p, struct pending_head *set, __u3
 	return why;
 }
 
-/* A packet whose flow is not pinned, or pinned to a hop that is gone. */
-separate int miss(struct pkt *p)
+/* A packet whose flow is not pinned, or pinned to a hop that is gone. `hash`: of its whole key, 0 if not known yet. */
+separate int miss(struct pkt *p, __u64 hash)
 {
 	struct router_config *cfg = get_config();
 	struct subnet *sn;
 	struct pending set;
 	struct service s;
-	__u64 hash, path;
+	__u64 path;
 	__u32 way;
 	int err;
 
@@ -49,7 +49,8 @@ separate int miss(struct pkt *p)
 		return SLR_R_pass_not_ours;
 	if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP)
 		return unserved(sn, SLR_R_drop_protocol);
-	hash = flow_hash(p, cfg->seed, MASK_ALL);
+	if (!hash)
+		hash = flow_hash(p, cfg->seed, MASK_ALL);
 	set = find_set(p, hash, cfg->pending_sets);
 	if (!set.head)
 		return SLR_R_unset;
@@ -205,7 +206,7 @@ static __always_inline int conclude(__u32 why, __u32 bytes, int action)
 	}
 }
 
-static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinned, int *action)
+static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinned, __u64 hash, int *action)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct hop *h;
@@ -236,7 +237,7 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 		h = unpinned ? NULL : recall(p);
 		if (h)
 			return forward(ctx, p, h, SLR_R_fwd_established, action);
-		why = miss(p);
+		why = miss(p, hash);
 	}
 	if (why == SLR_R_pass_not_served && p->frag == FRAG_FIRST) {
 		p->hop = 0; /* the fragments that follow are the kernel's too */
@@ -251,14 +252,14 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 	return forward(ctx, p, h, why, action);
 }
 
-/* The whole way, for every shape of packet. `unpinned`: the flow table was asked already. */
-separate int route(struct xdp_md *ctx, int unpinned)
+/* The whole way, for every shape of packet. `unpinned`: the flow table was asked already; `hash` as in miss(). */
+separate int route(struct xdp_md *ctx, int unpinned, __u64 hash)
 {
 	__u32 frame = ctx->data_end - ctx->data;
 	int action = XDP_ABORTED, why;
 	struct pkt p = {};
 
-	why = decide(ctx, &p, unpinned, &action);
+	why = decide(ctx, &p, unpinned, hash, &action);
 	return conclude(why, p.family ? p.len : frame, action);
 }
 
@@ -267,11 +268,12 @@ int slr_router(struct xdp_md *ctx)
 {
 	int action = XDP_ABORTED, lane;
 	__u32 len = 0;
+	__u64 hash = 0;
 
-	lane = express(ctx, &len, &action);
+	lane = express(ctx, &len, &hash, &action);
 	if (likely(lane == LANE_TAKEN))
 		return conclude(SLR_R_fwd_established, len, action);
-	return route(ctx, lane == LANE_UNPINNED);
+	return route(ctx, lane == LANE_UNPINNED, hash);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
