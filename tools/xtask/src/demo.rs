@@ -8,6 +8,7 @@ use clap::Args;
 use nix::sys::signal::Signal;
 use xtask::site::{CLIENT_RANGES, HOSTS, Site, SiteOptions, VIRTUAL};
 use xtask::traffic::{self, Report};
+use xtask::watch::Watch;
 
 mod scene;
 mod tables;
@@ -34,7 +35,7 @@ pub fn run(options: &Options) -> Result<bool> {
         .step("bringing up a site: 2 clients, 2 routers, 1 SLR, 3 hosts with nginx and socat", || {
             Site::up("demo", SiteOptions::default().weights(weights))
         })?;
-    watch_return_path(&site)?;
+    Watch::way_back(site.lab())?;
     println!("{}", tables::hosts(&site)?);
 
     let (v4, v6) = (options.requests, options.requests);
@@ -48,7 +49,7 @@ pub fn run(options: &Options) -> Result<bool> {
         report.total("failed") == 0 && report.total("changed_server") == 0,
     );
     println!("{}", tables::shares(&site, &report)?);
-    let returned = return_path_packets(&site)?;
+    let returned = Watch::at(site.lab(), "slr1").packets("replies")?;
     println!("{}", tables::ways(&site, returned)?);
     scenes.check("replies went straight to the clients: the SLR saw none", returned == 0);
 
@@ -101,24 +102,6 @@ fn stop_on_signals() -> Result<()> {
         std::process::exit(130);
     });
     Ok(())
-}
-
-/// Count, at the SLR, every packet that comes from a virtual address: there should be none.
-fn watch_return_path(site: &Site) -> Result<()> {
-    let rules = "table inet way_back {
-        counter replies {}
-        chain prerouting { type filter hook prerouting priority -300;
-            ip saddr { 192.0.2.0/24, 198.51.100.0/24 } counter name replies
-            ip6 saddr { 2001:db8:100::/48, 2001:db8:200::/48 } counter name replies
-        }
-    }";
-    site.lab().sh("slr1", &format!("echo '{rules}' | nft --file -")).map(drop)
-}
-
-fn return_path_packets(site: &Site) -> Result<u64> {
-    let text = site.lab().sh("slr1", "nft list counter inet way_back replies")?;
-    let mut words = text.split_whitespace().skip_while(|word| *word != "packets");
-    words.nth(1).and_then(|number| number.parse().ok()).context("nft's counter")
 }
 
 fn targets() -> String {

@@ -35,6 +35,11 @@ impl<'a> Watch<'a> {
         Ok(Self { lab, node })
     }
 
+    /// The watch that was started at a node.
+    pub fn at(lab: &'a Lab, node: &'a str) -> Self {
+        Self { lab, node }
+    }
+
     /// At the SLR: `replies` counts packets from virtual addresses, of which there should be none.
     pub fn way_back(lab: &'a Lab) -> Result<Self> {
         let rules = [("replies", format!("ip saddr {VIRTUAL_V4}")), ("replies", format!("ip6 saddr {VIRTUAL_V6}"))];
