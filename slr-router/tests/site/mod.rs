@@ -43,6 +43,7 @@ impl Site {
     pub fn new() -> Self {
         require_root();
         let folder = tempfile::Builder::new().prefix("slr-router-test-").tempdir().unwrap();
+        mount_bpffs(&folder);
         let namespace = || NetNs::new().unwrap();
         let site = Self {
             client: namespace(),
@@ -179,12 +180,24 @@ impl Drop for Site {
         }
         self.kill();
         let _ = fs::remove_dir_all(self.pins());
+        let _ = Command::new("umount").arg(bpffs(&self.folder)).status();
     }
 }
 
-/// On the bpf file system, named after the test's folder, which is unique.
+/// A bpf file system of the test's own: a fresh machine may have none mounted yet.
+fn bpffs(folder: &TempDir) -> PathBuf {
+    folder.path().join("bpf")
+}
+
+fn mount_bpffs(folder: &TempDir) {
+    let at = bpffs(folder);
+    fs::create_dir(&at).unwrap();
+    let mounted = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(&at).status().unwrap();
+    assert!(mounted.success(), "no bpf file system can be mounted at {}", at.display());
+}
+
 fn pins(folder: &TempDir) -> PathBuf {
-    PathBuf::from("/sys/fs/bpf").join(folder.path().file_name().unwrap())
+    bpffs(folder).join("pins")
 }
 
 fn config(folder: &TempDir) -> String {
