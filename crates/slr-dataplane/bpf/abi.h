@@ -4,7 +4,7 @@
  * Rust sees these types through the skeleton's BTF and the reasons through build.rs; nothing here is written twice.
  * Plain integers only. Addresses and ports stay in network order (`__be`); counts, lengths and times are host order.
  * A change of any layout below is a change of SLR_ABI_VERSION: pins of another version are never reused as they are,
- * user space copies them field by field (src/upgrade.rs).
+ * user space copies them field by field (src/router/upgrade.rs).
  */
 #pragma once
 
