@@ -6,25 +6,33 @@
 
 mod text;
 
+mod advert;
 mod flow;
 mod hop;
 mod host;
+mod identity;
 mod key_mask;
+mod load;
 mod mac;
 mod node;
 mod policy;
 mod service;
+mod service_key;
 mod subnet;
 mod weight;
 
+pub use advert::{Advert, ServiceAdvert};
 pub use flow::{FlowKey, FlowKeyError};
 pub use hop::{HopId, HopIdError};
 pub use host::{HostState, Tier};
+pub use identity::{Identity, Role};
 pub use key_mask::{KeyField, KeyMask, KeyMaskError};
+pub use load::{LoadName, LoadNameError, Loads, LoadsError};
 pub use mac::{MacAddr, MacAddrError};
 pub use node::{NodeName, NodeNameError};
 pub use policy::{EchoPolicy, OrphanPolicy};
 pub use service::{Protocol, Service, ServiceError};
+pub use service_key::{ServiceKey, ServiceKeyError};
 pub use subnet::{VirtualSubnet, VirtualSubnetError};
 pub use text::UnknownWord;
 pub use weight::{Weight, WeightError};
