@@ -25,7 +25,7 @@ pub use advert::{Advert, ServiceAdvert};
 pub use flow::{FlowKey, FlowKeyError};
 pub use hop::{HopId, HopIdError};
 pub use host::{HostState, Tier};
-pub use identity::{Identity, Role};
+pub use identity::{Identity, IdentityError, Role, check_trust_domain};
 pub use key_mask::{KeyField, KeyMask, KeyMaskError};
 pub use load::{LoadName, LoadNameError, Loads, LoadsError};
 pub use mac::{MacAddr, MacAddrError};
