@@ -7,6 +7,7 @@
 mod text;
 
 mod advert;
+mod class_name;
 mod flow;
 mod hop;
 mod host;
@@ -22,6 +23,7 @@ mod subnet;
 mod weight;
 
 pub use advert::{Advert, ServiceAdvert};
+pub use class_name::{ClassName, ClassNameError};
 pub use flow::{FlowKey, FlowKeyError};
 pub use hop::{HopId, HopIdError};
 pub use host::{HostState, Tier};
