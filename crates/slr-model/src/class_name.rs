@@ -13,7 +13,10 @@ pub struct ClassName(Box<str>);
 
 /// Text that cannot name a class.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("\"{given}\" is not the name of a client class: expected 1 to {} characters of a-z, 0-9 and '-', such as internal", ClassName::MAX_LEN)]
+#[error(
+    "\"{given}\" is not the name of a client class: expected 1 to {} characters of a-z, 0-9 and '-', such as internal",
+    ClassName::MAX_LEN
+)]
 pub struct ClassNameError {
     /// The text as it was given.
     pub given: String,
