@@ -4,24 +4,28 @@
 //! serve the subnets stand in a file of their own ([`crate::hosts`]), because other programs write it.
 
 mod check;
+mod control;
 mod file;
 mod fixed;
+mod policy;
 #[cfg(test)]
 mod shipped;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ipnet::IpNet;
 use slr_daemon::config::{ConfigError, load_checked};
 use slr_dataplane::router;
 use slr_model::{EchoPolicy, KeyMask, NodeName, OrphanPolicy, Service, Tier, VirtualSubnet};
 
 pub use check::{family, unusable};
+pub use control::{Control, Keepalive};
 pub use file::Xdp;
+pub use policy::{Balance, Cost, Damping, Rule};
 
 use crate::hosts::{self, Host};
 
@@ -49,6 +53,14 @@ pub struct Settings {
     pub dataplane: Dataplane,
     /// The hosts file, resolved against the configuration's folder.
     pub hosts_file: Option<PathBuf>,
+    /// Who connects, and how silence is read; `None`: nobody does, all hosts stand in the hosts file.
+    pub control: Option<Control>,
+    /// How the ways to hosts are probed.
+    pub keepalive: Keepalive,
+    /// How fast shares may change.
+    pub damping: Damping,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Where the daemon answers.
     pub admin_socket: PathBuf,
     /// The virtual subnets, in the order of the file.
@@ -100,6 +112,12 @@ pub struct Subnet {
     pub echo: EchoPolicy,
     /// Which fields take part in placement.
     pub key_mask: KeyMask,
+    /// F: what a host costs.
+    pub cost: Cost,
+    /// G: what is advertised upwards.
+    pub aggregate: String,
+    /// Packets that are placed by a rule of their own.
+    pub rules: Vec<Rule>,
 }
 
 impl Settings {
@@ -121,12 +139,17 @@ impl Settings {
         slr_daemon::config::parse_checked(origin, text, |file| check::settings(file, Path::new(""), None))
     }
 
-    /// Reads and checks the hosts file: `instead` if given, else the one that the configuration names.
+    /// Reads and checks the hosts file: `instead` if given, else the one that the configuration names, if it does. With
+    /// certificates it needs none: hosts say themselves what they serve.
     pub fn load_hosts(&self, instead: Option<&Path>) -> Result<Vec<Host>> {
-        let path = instead.or(self.hosts_file.as_deref()).context(
-            "the configuration names no hosts file: add hosts = \"hosts.toml\" above its first [table], or name one with --hosts",
-        )?;
-        Ok(hosts::load(path, self)?)
+        match instead.or(self.hosts_file.as_deref()) {
+            Some(path) => Ok(hosts::load(path, self)?),
+            None if self.control.is_some() => Ok(Vec::new()),
+            None => bail!(
+                "nobody can serve: add [control], so that hosts with certificates can say what they serve, or \
+                 hosts = \"hosts.toml\" above the configuration's first [table], or name a hosts file with --hosts"
+            ),
+        }
     }
 
     /// What a daemon needs and a replay does not.

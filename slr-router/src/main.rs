@@ -10,6 +10,8 @@ mod daemon;
 mod desired;
 mod hosts;
 mod links;
+#[expect(dead_code, reason = "the control plane is being wired")]
+mod placement;
 mod replay;
 mod show;
 mod unload;

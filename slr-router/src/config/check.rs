@@ -2,7 +2,7 @@
 //! only the first, so that one look at the file repairs it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,10 @@ use slr_daemon::config::Complaint;
 use slr_dataplane::router;
 use slr_model::Service;
 use toml::Spanned;
+
+mod control;
+mod number;
+mod policy;
 
 use super::{DEFAULT_PIN_PATH, DEFAULT_SOCKET, Dataplane, Settings, Subnet, Upstream, file, fixed::Fixed};
 
@@ -32,7 +36,11 @@ pub fn settings(file: file::File, folder: &Path, running: Option<&Settings>) -> 
     let sources = sources(&file.tunnel.sources, &mut found);
     let upstreams = upstreams(&file.upstream, &mut found);
     let dataplane = dataplane(&file.dataplane, folder, &mut found);
-    let subnets = subnets(&file.subnet, &mut found);
+    let subnets = subnets(&file, &mut found);
+    let control = control::control(&file, folder, &mut found);
+    let keepalive = control::keepalive(&file.keepalive, &mut found);
+    let damping = policy::damping(&file.policy, &mut found);
+    let metrics = metrics(&file.metrics, &mut found);
     addresses_outside_subnets(&file.tunnel.addresses, &subnets, &mut found);
     let fixed = Fixed::spans(&file);
     let settings = Settings {
@@ -44,6 +52,10 @@ pub fn settings(file: file::File, folder: &Path, running: Option<&Settings>) -> 
         dataplane,
         hosts_file: file.hosts.map(|path| folder.join(path)),
         admin_socket: file.admin.socket.map_or(DEFAULT_SOCKET.into(), |path| folder.join(path.into_inner())),
+        control,
+        keepalive,
+        damping,
+        metrics,
         subnets,
     };
     if let Some(running) = running {
@@ -151,19 +163,8 @@ fn upstreams(given: &[file::Upstream], found: &mut Vec<Complaint>) -> Vec<Upstre
 fn dataplane(given: &file::Dataplane, folder: &Path, found: &mut Vec<Complaint>) -> Dataplane {
     let default = router::Config::default();
     let aged = router::SweepPolicy::default();
-    let mut number = |name: &str, value: &Option<Spanned<u64>>, default: u32, range: RangeInclusive<u32>| match value {
-        None => default,
-        Some(value) => match u32::try_from(*value.get_ref()) {
-            Ok(number) if range.contains(&number) => number,
-            _ => {
-                found.push(Complaint::new(
-                    value.span(),
-                    format!("{name} is {}", value.get_ref()),
-                    format!("write {} to {}, or nothing for the default of {default}", range.start(), range.end()),
-                ));
-                default
-            }
-        },
+    let mut number = |name: &str, value: &Option<Spanned<u64>>, default: u32, range: RangeInclusive<u32>| {
+        number::number(name, value, default, range, found)
     };
     let limits = router::Config {
         seed: given.seed,
@@ -196,6 +197,25 @@ fn dataplane(given: &file::Dataplane, folder: &Path, found: &mut Vec<Complaint>)
     }
 }
 
+/// Where metrics are served when nothing is said: for this machine's own scraper.
+const DEFAULT_METRICS: &str = "127.0.0.1:9401";
+
+fn metrics(given: &file::Metrics, found: &mut Vec<Complaint>) -> Option<SocketAddr> {
+    let Some(listen) = &given.listen else { return DEFAULT_METRICS.parse().ok() };
+    if listen.get_ref() == "off" {
+        return None;
+    }
+    let address = listen.get_ref().parse();
+    if address.is_err() {
+        found.push(Complaint::new(
+            listen.span(),
+            format!("{:?} is no address to serve metrics at", listen.get_ref()),
+            format!("write address:port, such as \"{DEFAULT_METRICS}\" (the default), or \"off\""),
+        ));
+    }
+    address.ok()
+}
+
 fn pin_path(given: Option<&Spanned<PathBuf>>, folder: &Path) -> PathBuf {
     given.map_or_else(|| DEFAULT_PIN_PATH.into(), |path| folder.join(path.get_ref()))
 }
@@ -219,7 +239,8 @@ fn interfaces(given: &[Spanned<String>], found: &mut Vec<Complaint>) -> Vec<Stri
     given.iter().map(|name| name.get_ref().clone()).collect()
 }
 
-fn subnets(given: &[file::Subnet], found: &mut Vec<Complaint>) -> Vec<Subnet> {
+fn subnets(file: &file::File, found: &mut Vec<Complaint>) -> Vec<Subnet> {
+    let given = &file.subnet;
     let mut names = BTreeSet::new();
     let mut prefixes = BTreeMap::new();
     for subnet in given {
@@ -250,11 +271,12 @@ fn subnets(given: &[file::Subnet], found: &mut Vec<Complaint>) -> Vec<Subnet> {
             check_services(name, services, found);
         }
     }
-    given.iter().map(subnet).collect()
+    given.iter().map(|given| subnet(given, &file.policy, found)).collect()
 }
 
-fn subnet(given: &file::Subnet) -> Subnet {
+fn subnet(given: &file::Subnet, default: &file::Policy, found: &mut Vec<Complaint>) -> Subnet {
     let list = |services: &Spanned<Vec<Spanned<Service>>>| services.get_ref().iter().map(|s| *s.get_ref()).collect();
+    let cost = policy::cost(given, default, found);
     Subnet {
         name: given.name.get_ref().clone(),
         prefix: *given.prefix.get_ref(),
@@ -263,6 +285,9 @@ fn subnet(given: &file::Subnet) -> Subnet {
         orphan: given.orphan,
         echo: given.echo,
         key_mask: given.key_mask,
+        aggregate: policy::aggregate(given, default, found),
+        rules: policy::rules(given, &cost, found),
+        cost,
     }
 }
 

@@ -1,12 +1,14 @@
 //! The configuration file as it is written: names, nesting and types, before anything is checked across fields.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use slr_model::{EchoPolicy, KeyMask, NodeName, OrphanPolicy, Service, Tier, VirtualSubnet};
 use toml::Spanned;
+
+use super::Balance;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -22,6 +24,17 @@ pub struct File {
     pub dataplane: Dataplane,
     #[serde(default)]
     pub admin: Admin,
+    pub control: Option<Spanned<Control>>,
+    #[serde(default)]
+    pub peer: Vec<Neighbour>,
+    #[serde(default)]
+    pub parent: Vec<Neighbour>,
+    #[serde(default)]
+    pub keepalive: Keepalive,
+    #[serde(default)]
+    pub policy: Policy,
+    #[serde(default)]
+    pub metrics: Metrics,
     #[serde(default)]
     pub subnet: Vec<Subnet>,
 }
@@ -113,4 +126,79 @@ pub struct Subnet {
     pub echo: EchoPolicy,
     #[serde(default)]
     pub key_mask: KeyMask,
+    pub cost: Option<Spanned<String>>,
+    pub policy: Option<Balance>,
+    pub aggregate: Option<Spanned<String>>,
+    #[serde(default)]
+    pub rule: Vec<Rule>,
+}
+
+/// `[[subnet.rule]]`: packets of some clients, or to some ports, that are placed by a rule of their own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub name: Spanned<String>,
+    #[serde(default)]
+    pub clients: Vec<Spanned<IpNet>>,
+    #[serde(default)]
+    pub services: Vec<Spanned<Service>>,
+    pub hosts: Option<Spanned<Vec<Spanned<NodeName>>>>,
+    pub cost: Option<Spanned<String>>,
+    pub policy: Option<Balance>,
+    pub key_mask: Option<KeyMask>,
+}
+
+/// `[control]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    pub listen: Spanned<Vec<Spanned<SocketAddr>>>,
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub crl: Option<PathBuf>,
+    pub state_dir: Option<PathBuf>,
+    pub advert_interval_ms: Option<Spanned<u64>>,
+    pub silent_after_ms: Option<Spanned<u64>>,
+    pub vanish_window_ms: Option<Spanned<u64>>,
+    pub adopt_hold_s: Option<Spanned<u64>>,
+    pub forget_after_s: Option<Spanned<u64>>,
+}
+
+/// `[[peer]]` and `[[parent]]`: another router.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Neighbour {
+    pub name: Spanned<NodeName>,
+    pub addresses: Spanned<Vec<SocketAddr>>,
+}
+
+/// `[keepalive]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keepalive {
+    pub interval_ms: Option<Spanned<u64>>,
+    pub lost_after: Option<Spanned<u64>>,
+}
+
+/// `[policy]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    pub cost: Option<Spanned<String>>,
+    pub policy: Balance,
+    pub aggregate: Option<Spanned<String>>,
+    pub interval_ms: Option<Spanned<u64>>,
+    pub smoothing: Option<Spanned<f64>>,
+    pub step: Option<Spanned<f64>>,
+    pub hysteresis: Option<Spanned<f64>>,
+    pub budget: Option<Spanned<f64>>,
+    pub slow_start_s: Option<Spanned<u64>>,
+}
+
+/// `[metrics]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    pub listen: Option<Spanned<String>>,
 }

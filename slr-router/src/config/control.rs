@@ -1,0 +1,59 @@
+//! What the control plane is configured with: who may connect, how often is advertised, when silence means something.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use slr_model::NodeName;
+
+/// Where the state that outlives the daemon is kept when the configuration names no place.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/slr-router";
+
+/// `[control]` and the routers that it connects with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// Where children and peers connect.
+    pub listen: Vec<SocketAddr>,
+    /// Certificate of the trust domain's authority.
+    pub ca: PathBuf,
+    /// This router's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Certificates that are no longer good.
+    pub crl: Option<PathBuf>,
+    /// Folder of what outlives the daemon.
+    pub state_dir: PathBuf,
+    /// How often children advertise.
+    pub advert_interval: Duration,
+    /// How long after a child's last advert it is silent.
+    pub silent_after: Duration,
+    /// How long a silent host keeps its place, while we see how many others fell silent with it.
+    pub vanish_window: Duration,
+    /// How long hosts of the daemon before us hold while their sessions come back.
+    pub adopt_hold: Duration,
+    /// How long a silent host is remembered.
+    pub forget_after: Duration,
+    /// The cluster's other members.
+    pub peers: Vec<Neighbour>,
+    /// Routers of the tier above.
+    pub parents: Vec<Neighbour>,
+}
+
+/// Another router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its name, which its certificate must say.
+    pub name: NodeName,
+    /// Where it listens, tried in turn.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// `[keepalive]`: how the way to each host is probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Between two probes of a host.
+    pub interval: Duration,
+    /// So many in a row without an answer, and the way is lost.
+    pub lost_after: u32,
+}

@@ -1,0 +1,315 @@
+//! Which target is asked when, and what its silence means. Pure: `now` and answers come in, probes and changes come out.
+//!
+//! Each target has its own place in the interval, so a thousand of them are a steady trickle and no burst. A path is
+//! judged by probes, not by time: a router that is itself not scheduled for a second sends none meanwhile, and takes
+//! nobody for lost.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use slr_model::NodeName;
+
+use super::secret::Secret;
+use super::settings::Settings;
+use super::target::{Answer, Path, Record, Target};
+
+/// Most targets: as many as a router has hosts, in both families.
+pub const TARGETS_MAX: usize = 8_192;
+
+/// Most probes of one [`Prober::handle_timeout`]: they share a time stamp, which so stays within some ten microseconds
+/// of the truth.
+pub const BATCH: usize = 16;
+
+/// Turns in the interval are this far apart, so that those of one turn go out together.
+pub const TICK: Duration = Duration::from_millis(5);
+
+/// What is to be done, or known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send this.
+    Send(Probe),
+    /// A path is another than it was.
+    Changed(Change),
+}
+
+/// A question to be sent now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// To whom the tunnel leads.
+    pub address: IpAddr,
+    /// See [`Target::other`].
+    pub other: Option<IpAddr>,
+    /// Comes back with the answer.
+    pub nonce: u64,
+    /// So does this: nanoseconds since the prober began.
+    pub clock_ns: u64,
+    /// Varies the outer header.
+    pub entropy: u16,
+}
+
+/// A path that is another than it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The host.
+    pub name: NodeName,
+    /// Its tunnel address.
+    pub address: IpAddr,
+    /// What is thought of the path now.
+    pub path: Path,
+}
+
+/// An answer as it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Its source.
+    pub from: IpAddr,
+    /// As it came back.
+    pub nonce: u64,
+    /// As it came back.
+    pub clock_ns: u64,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Probes handed out to be sent.
+    pub sent: u64,
+    /// Answered in time.
+    pub answered: u64,
+    /// Not answered in time.
+    pub unanswered: u64,
+    /// Answers after their time.
+    pub late: u64,
+    /// Second answers.
+    pub duplicate: u64,
+    /// Answers to no probe that we remember, or from somebody else than was asked.
+    pub forged: u64,
+}
+
+/// A target and its path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetReport {
+    /// The host.
+    pub name: NodeName,
+    /// Its tunnel address.
+    pub address: IpAddr,
+    /// What is thought of the path.
+    pub path: Path,
+    /// Since when.
+    pub since: Instant,
+    /// Smoothed round-trip time.
+    pub rtt_us: Option<u32>,
+    /// The shortest of the window.
+    pub rtt_us_min: Option<u32>,
+    /// Share of unanswered probes in the window, 0 to 1.
+    pub loss: f64,
+    /// Unanswered since the last answered one.
+    pub unanswered: u32,
+}
+
+/// Asks targets.
+#[derive(Debug)]
+pub struct Prober {
+    settings: Settings,
+    secret: Secret,
+    /// Clock and phases count from here.
+    epoch: Instant,
+    /// Number of the next probe. Never one twice, whatever becomes of targets.
+    number: u64,
+    slots: Vec<Option<Record>>,
+    by_key: BTreeMap<(NodeName, IpAddr), u16>,
+    /// Every target's next deadline, and its slot.
+    schedule: BTreeSet<(Instant, u16)>,
+    outputs: VecDeque<Output>,
+    counts: Counts,
+}
+
+impl Prober {
+    /// A prober without targets.
+    pub fn new(settings: Settings, secret: Secret, now: Instant) -> Self {
+        Self {
+            settings,
+            secret,
+            epoch: now,
+            number: 0,
+            slots: Vec::new(),
+            by_key: BTreeMap::new(),
+            schedule: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Asks these targets from now on, and no others. Those it asks already keep what is known of them. Targets beyond
+    /// [`TARGETS_MAX`] are left out; returns how many.
+    pub fn watch(&mut self, targets: Vec<Target>, now: Instant) -> usize {
+        let wanted: BTreeMap<(NodeName, IpAddr), Target> =
+            targets.into_iter().map(|target| ((target.name.clone(), target.address), target)).collect();
+        let gone: Vec<_> = self.by_key.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+        for key in gone {
+            let slot = self.by_key.remove(&key).expect("taken from the same map");
+            let record = self.slots[usize::from(slot)].take().expect("a slot in the map is in use");
+            self.schedule.remove(&(self.due(&record), slot));
+        }
+        let mut left_out = 0;
+        for (key, target) in wanted {
+            if let Some(&slot) = self.by_key.get(&key) {
+                self.slots[usize::from(slot)].as_mut().expect("a slot in the map is in use").target = target;
+            } else if self.by_key.len() < TARGETS_MAX {
+                self.add(target, now);
+            } else {
+                left_out += 1;
+            }
+        }
+        left_out
+    }
+
+    fn add(&mut self, target: Target, now: Instant) {
+        let free = self.slots.iter().position(Option::is_none);
+        let index = free.unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        let slot = u16::try_from(index).expect("TARGETS_MAX is below 2^16");
+        let next_send = self.turn_after(&target, now);
+        self.by_key.insert((target.name.clone(), target.address), slot);
+        let record = Record::new(target, next_send, now);
+        self.schedule.insert((self.due(&record), slot));
+        self.slots[index] = Some(record);
+    }
+
+    /// From now on with other times. What is known of the targets stays.
+    pub fn configure(&mut self, settings: Settings, now: Instant) {
+        self.settings = settings;
+        self.schedule.clear();
+        for index in 0..self.slots.len() {
+            let Some(mut record) = self.slots[index].take() else { continue };
+            record.next_send = self.turn_after(&record.target, now);
+            self.schedule.insert((self.due(&record), index as u16));
+            self.slots[index] = Some(record);
+        }
+    }
+
+    /// The target's first turn after `now`.
+    fn turn_after(&self, target: &Target, now: Instant) -> Instant {
+        let interval = self.settings.interval().as_nanos();
+        let steps = (interval / TICK.as_nanos()).max(1);
+        let step = self.secret.phase(&target.name, target.address, steps as u64);
+        let phase = u128::from(step) * TICK.as_nanos();
+        let passed = now.saturating_duration_since(self.epoch).as_nanos();
+        let turns = if passed < phase { 0 } else { (passed - phase) / interval + 1 };
+        let nanoseconds = phase + turns * interval;
+        self.epoch + Duration::from_nanos(u64::try_from(nanoseconds).expect("a process does not live 584 years"))
+    }
+
+    /// When a target needs us next: a probe to send, or one to judge.
+    fn due(&self, record: &Record) -> Instant {
+        let judged = record.oldest_pending().map(|at| at + self.settings.reply_wait());
+        judged.map_or(record.next_send, |at| at.min(record.next_send))
+    }
+
+    /// Takes an answer that arrived at `received`. Give it every answer that has arrived before [`Prober::handle_timeout`]
+    /// judges.
+    pub fn handle_input(&mut self, reply: Reply, received: Instant) {
+        let slot = (reply.nonce & 0xffff) as u16;
+        let Some(mut record) = self.slots.get_mut(usize::from(slot)).and_then(Option::take) else {
+            self.counts.forged += 1;
+            return;
+        };
+        let asked = record.target.address == reply.from || record.target.other == Some(reply.from);
+        let answer = if asked {
+            self.schedule.remove(&(self.due(&record), slot));
+            let answer = record.answer(reply.nonce, reply.clock_ns, received, self.settings.reply_wait());
+            self.schedule.insert((self.due(&record), slot));
+            answer
+        } else {
+            Answer::Forged
+        };
+        match answer {
+            Answer::InTime => {
+                self.counts.answered += 1;
+                self.enter(&mut record, Path::Alive, received);
+            }
+            Answer::Late => self.counts.late += 1,
+            Answer::Duplicate => self.counts.duplicate += 1,
+            Answer::Forged => self.counts.forged += 1,
+        }
+        self.slots[usize::from(slot)] = Some(record);
+    }
+
+    /// Does what is due, [`BATCH`] probes at most. As long as [`Prober::poll_timeout`] is not after `now`, there is more.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let mut sent = 0;
+        while sent < BATCH
+            && let Some(&(at, slot)) = self.schedule.first()
+            && at <= now
+        {
+            self.schedule.pop_first();
+            let mut record = self.slots[usize::from(slot)].take().expect("a scheduled slot is in use");
+            if let Some(until) = now.checked_sub(self.settings.reply_wait()) {
+                self.counts.unanswered += record.judge(until);
+            }
+            if record.unanswered >= self.settings.lost_after() {
+                self.enter(&mut record, Path::Lost, now);
+            }
+            if record.next_send <= now {
+                self.send(&mut record, slot, now);
+                sent += 1;
+            }
+            self.schedule.insert((self.due(&record), slot));
+            self.slots[usize::from(slot)] = Some(record);
+        }
+    }
+
+    /// One probe, and its target's next turn. Turns that were missed are not made up for.
+    fn send(&mut self, record: &mut Record, slot: u16, now: Instant) {
+        let nonce = self.secret.nonce(self.number, slot);
+        let passed = now.saturating_duration_since(self.epoch).as_nanos();
+        let clock_ns = u64::try_from(passed).expect("a process does not live 584 years");
+        record.sent(self.number, nonce, clock_ns, now);
+        record.next_send = self.turn_after(&record.target, now);
+        let Target { address, other, .. } = record.target;
+        self.outputs.push_back(Output::Send(Probe { address, other, nonce, clock_ns, entropy: Secret::entropy(nonce) }));
+        self.number += 1;
+        self.counts.sent += 1;
+    }
+
+    fn enter(&mut self, record: &mut Record, path: Path, now: Instant) {
+        if record.enter(path, now) {
+            let Target { name, address, .. } = record.target.clone();
+            self.outputs.push_back(Output::Changed(Change { name, address, path }));
+        }
+    }
+
+    /// The next thing to do or to know.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Prober::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.schedule.first().map(|(at, _)| *at)
+    }
+
+    /// Every target, by name and address.
+    pub fn report(&self) -> Vec<TargetReport> {
+        let records = self.by_key.values().filter_map(|slot| self.slots[usize::from(*slot)].as_ref());
+        let report = |record: &Record| TargetReport {
+            name: record.target.name.clone(),
+            address: record.target.address,
+            path: record.path,
+            since: record.since,
+            rtt_us: record.window.rtt_us(),
+            rtt_us_min: record.window.rtt_us_min(),
+            loss: record.window.loss(),
+            unanswered: record.unanswered,
+        };
+        records.map(report).collect()
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}

@@ -1,0 +1,176 @@
+//! One target: its probes on their way, and what is thought of its path.
+//!
+//! ```text
+//!                 an answer in time                       an answer in time
+//!   Unknown ──────────────────────► Alive ◄──────────────────────────────── Lost
+//!      │                              │                                       ▲
+//!      └──────────────────────────────┴── lost_after unanswered ones in a row ┘
+//! ```
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use slr_model::NodeName;
+
+use super::settings::REMEMBERED;
+use super::window::Window;
+
+/// A host's tunnel address to be asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The host.
+    pub name: NodeName,
+    /// Where the tunnel leads.
+    pub address: IpAddr,
+    /// The host's tunnel address of the other family. The question inside the tunnel is for it where we have no address of
+    /// our own, to be answered at, of the first's family.
+    pub other: Option<IpAddr>,
+}
+
+/// What is thought of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Neither an answer nor enough silence yet.
+    Unknown,
+    /// It answers.
+    Alive,
+    /// It is silent.
+    Lost,
+}
+
+impl Path {
+    /// The word for it in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Path::Unknown => "unknown",
+            Path::Alive => "alive",
+            Path::Lost => "lost",
+        }
+    }
+}
+
+/// What became of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Pending,
+    Answered,
+    Unanswered,
+}
+
+/// A probe that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    number: u64,
+    nonce: u64,
+    clock_ns: u64,
+    at: Instant,
+    fate: Fate,
+}
+
+/// What an answer was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To a probe on its way, within its time.
+    InTime,
+    /// After its time.
+    Late,
+    /// The second one to a probe.
+    Duplicate,
+    /// To no probe that we remember.
+    Forged,
+}
+
+/// A target's state.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub target: Target,
+    pub path: Path,
+    /// Since when.
+    pub since: Instant,
+    pub window: Window,
+    /// When its next probe leaves.
+    pub next_send: Instant,
+    /// Unanswered since the last answered one.
+    pub unanswered: u32,
+    probes: VecDeque<Sent>,
+    /// Number of the newest answered probe.
+    answered: Option<u64>,
+}
+
+impl Record {
+    pub fn new(target: Target, next_send: Instant, now: Instant) -> Self {
+        Self {
+            target,
+            path: Path::Unknown,
+            since: now,
+            window: Window::default(),
+            next_send,
+            unanswered: 0,
+            probes: VecDeque::new(),
+            answered: None,
+        }
+    }
+
+    /// A probe leaves.
+    pub fn sent(&mut self, number: u64, nonce: u64, clock_ns: u64, at: Instant) {
+        if self.probes.len() == REMEMBERED {
+            self.probes.pop_front();
+        }
+        self.probes.push_back(Sent { number, nonce, clock_ns, at, fate: Fate::Pending });
+    }
+
+    /// When the oldest probe on its way was sent.
+    pub fn oldest_pending(&self) -> Option<Instant> {
+        self.probes.iter().find(|sent| sent.fate == Fate::Pending).map(|sent| sent.at)
+    }
+
+    /// An answer to the probe with this nonce and clock; `in_time`: whether it came soon enough after the probe was sent.
+    pub fn answer(&mut self, nonce: u64, clock_ns: u64, received: Instant, wait: std::time::Duration) -> Answer {
+        // From the newest: that is whose answer it is, nearly always.
+        let Some(sent) = self.probes.iter_mut().rev().find(|sent| sent.nonce == nonce) else { return Answer::Forged };
+        if sent.clock_ns != clock_ns {
+            return Answer::Forged;
+        }
+        let rtt = received.saturating_duration_since(sent.at);
+        match sent.fate {
+            Fate::Answered => return Answer::Duplicate,
+            Fate::Unanswered => return Answer::Late,
+            Fate::Pending if rtt > wait => return Answer::Late,
+            Fate::Pending => sent.fate = Fate::Answered,
+        }
+        // An answer says nothing about silence after its own probe.
+        if self.answered.is_none_or(|newest| newest < sent.number) {
+            self.answered = Some(sent.number);
+            self.unanswered = 0;
+        }
+        self.window.answered(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+        Answer::InTime
+    }
+
+    /// Judges the probes that were sent before `until`. Returns how many nobody answered.
+    pub fn judge(&mut self, until: Instant) -> u64 {
+        let mut found = 0;
+        for sent in self.probes.iter_mut().filter(|sent| sent.fate == Fate::Pending) {
+            if sent.at > until {
+                break;
+            }
+            sent.fate = Fate::Unanswered;
+            self.window.unanswered();
+            found += 1;
+            if self.answered.is_none_or(|newest| newest < sent.number) {
+                self.unanswered += 1;
+            }
+        }
+        found
+    }
+
+    /// Moves to another state; false if it is in that one.
+    pub fn enter(&mut self, path: Path, now: Instant) -> bool {
+        let changes = self.path != path;
+        if changes {
+            (self.path, self.since) = (path, now);
+        }
+        changes
+    }
+}

@@ -1,0 +1,3 @@
+//! From what hosts say to what the rings shall hold. Pure.
+
+pub mod routes;
