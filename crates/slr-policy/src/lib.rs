@@ -9,6 +9,7 @@
 
 mod arena;
 mod error;
+mod expression;
 mod hop_set;
 mod maglev;
 mod member;
@@ -21,6 +22,7 @@ mod table;
 
 pub use arena::{ArenaError, SlotArena, SlotRange};
 pub use error::RingError;
+pub use expression::{EvaluateError, Expression, ExpressionError, Fault, Variable, Vocabulary};
 pub use hop_set::HopSet;
 pub use maglev::RingBuilder;
 pub use member::{Member, Placement};
