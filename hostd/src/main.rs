@@ -9,8 +9,14 @@ mod cli;
 mod config;
 mod daemon;
 mod desired;
+mod dial;
+mod health;
+mod http;
 mod net;
+mod patience;
+mod process;
 mod show;
+mod sockets;
 mod status;
 mod unload;
 
