@@ -177,6 +177,20 @@ pub struct Service {
     pub listens: Vec<String>,
 }
 
+/// Topologies that come with `tools/lab`.
+const SHIPPED: [(&str, &str); 2] = [
+    ("one-site.toml", include_str!("../../../tools/lab/topologies/one-site.toml")),
+    ("two-tiers.toml", include_str!("../../../tools/lab/topologies/two-tiers.toml")),
+];
+/// Services that come with it.
+const SERVICES: &str = include_str!("../../../tools/lab/topologies/services.toml");
+
+#[derive(Deserialize)]
+struct Shipped {
+    #[serde(rename = "service")]
+    services: Vec<Service>,
+}
+
 fn default_mtu() -> u16 {
     1500
 }
@@ -191,22 +205,39 @@ impl Topology {
 
     /// Checks a topology given as text; `path` is what errors call it.
     pub fn parse(path: &str, text: &str) -> Result<Self, TopologyError> {
-        let topology: Self = toml::from_str(text)
+        let mut topology: Self = toml::from_str(text)
             .map_err(|error| TopologyError::Parse { path: path.to_owned(), message: error.to_string() })?;
+        topology.add_shipped_services();
         match check::contradiction(&topology) {
             None => Ok(topology),
             Some(what) => Err(TopologyError::Contradiction { path: path.to_owned(), what }),
         }
     }
 
-    /// The topology `one-site` as shipped with `tools/lab`; its addresses are documented in that file.
+    /// The shipped topology of that name; its addresses are documented in its file under `tools/lab/topologies`.
+    #[must_use]
+    pub fn shipped(name: &str) -> Option<Self> {
+        let (path, text) = SHIPPED.iter().find(|(path, _)| path.strip_suffix(".toml") == Some(name))?;
+        // A test parses them all.
+        Some(Self::parse(path, text).unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// The shipped topology `one-site`.
     ///
     /// # Panics
     /// Never in a release: a test parses the shipped file.
     #[must_use]
     pub fn one_site() -> Self {
-        let text = include_str!("../../../tools/lab/topologies/one-site.toml");
-        Self::parse("one-site.toml", text).unwrap_or_else(|error| panic!("{error}"))
+        Self::shipped("one-site").expect("one-site is shipped")
+    }
+
+    /// Services that nodes name and the file does not define may be shipped ones.
+    fn add_shipped_services(&mut self) {
+        let wanted = |name: &str| self.nodes.iter().any(|node| node.services.iter().any(|service| service == name));
+        let known = |name: &str| self.services.iter().any(|service| service.name == name);
+        let mut shipped: Shipped = toml::from_str(SERVICES).unwrap_or_else(|error| panic!("services.toml: {error}"));
+        shipped.services.retain(|service| wanted(&service.name) && !known(&service.name));
+        self.services.append(&mut shipped.services);
     }
 
     /// The node of that name.

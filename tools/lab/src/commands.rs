@@ -40,9 +40,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
 fn up(topology: &Path, run: Option<String>, owner: Option<u32>, seed: u64) -> Result<()> {
     let interrupted = interrupt::flag()?;
-    let topology = match topology.to_str() {
-        Some("one-site") => Topology::one_site(),
-        _ => Topology::load(topology)?,
+    let topology = match topology.to_str().and_then(Topology::shipped) {
+        Some(shipped) => shipped,
+        None => Topology::load(topology)?,
     };
     let run = run.unwrap_or_else(|| topology.name.clone());
     let options = UpOptions::new(&run).seed(seed).cancelled_by(interrupted);

@@ -33,7 +33,11 @@ fn error(text: &str) -> String {
 }
 
 #[test]
-fn the_shipped_topology_is_consistent() {
+fn the_shipped_topologies_are_consistent() {
+    let two_tiers = Topology::shipped("two-tiers").unwrap();
+    assert_eq!((two_tiers.nodes.len(), two_tiers.services.len()), (11, 3));
+    assert_eq!(two_tiers.ipv4_of("slr3"), Some("10.2.1.2".parse().unwrap()));
+    assert!(Topology::shipped("no-site").is_none());
     let one_site = Topology::one_site();
     assert_eq!(one_site.nodes.len(), 8);
     assert_eq!(one_site.ipv4_of("h2"), Some("10.1.12.2".parse().unwrap()));
