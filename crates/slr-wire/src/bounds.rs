@@ -20,8 +20,6 @@ pub const TUNNEL_SOURCES_MAX: usize = 16;
 pub const ROSTER_NODES_MAX: usize = slr_model::HopId::TABLE_LEN;
 /// Parts of a roster: 4,096 nodes of at most 112 bytes take eight frames.
 pub const ROSTER_PARTS_MAX: u16 = 64;
-/// Longest name of a client class, in bytes: that of a node's name.
-pub const CLASS_MAX: usize = 63;
 /// Rings of one publication: more than a router has places for.
 pub const RINGS_MAX: usize = 4_096;
 /// Weights of one publication in all rings together: 256 rings of 1,000 hosts, some 20 MB in memory.

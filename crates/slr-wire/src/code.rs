@@ -18,15 +18,19 @@ pub enum Code {
     Superseded,
     /// Another node uses the name.
     NameInUse,
-    /// A tunnel address is not in the certificate, or another node has it.
-    TunnelAddress,
+    /// Another node has the tunnel address.
+    TunnelTaken,
+    /// A tunnel address or source prefix is not in the certificate.
+    TunnelNotAllowed,
+    /// No tunnel address, or more than one of a family.
+    TunnelsInvalid,
     /// The node's role has no place here.
     Role,
     /// The certificate is revoked.
     Revoked,
     /// The certificate has expired.
     Expired,
-    /// The operator removed the node.
+    /// The node was removed, by an operator or because it is long gone.
     Removed,
     /// No room for another node.
     Full,
@@ -38,21 +42,23 @@ pub enum Code {
     Other(u32),
 }
 
-const NUMBERS: [(Code, u32, &str); 14] = [
+const NUMBERS: [(Code, u32, &str); 16] = [
     (Code::GoingAway, 0, "going away"),
     (Code::Violation, 1, "violation of the protocol"),
     (Code::HelloTimeout, 2, "no hello in time"),
     (Code::Silence, 3, "silence"),
     (Code::Superseded, 4, "superseded"),
     (Code::NameInUse, 5, "name in use"),
-    (Code::TunnelAddress, 6, "tunnel address refused"),
-    (Code::Role, 7, "role refused"),
-    (Code::Revoked, 8, "certificate revoked"),
-    (Code::Expired, 9, "certificate expired"),
-    (Code::Removed, 10, "removed by the operator"),
-    (Code::Full, 11, "full"),
-    (Code::Restart, 12, "restart"),
-    (Code::Internal, 13, "internal fault"),
+    (Code::TunnelTaken, 6, "tunnel address taken"),
+    (Code::TunnelNotAllowed, 7, "tunnel address not allowed"),
+    (Code::TunnelsInvalid, 8, "tunnel addresses invalid"),
+    (Code::Role, 9, "role refused"),
+    (Code::Revoked, 10, "certificate revoked"),
+    (Code::Expired, 11, "certificate expired"),
+    (Code::Removed, 12, "removed"),
+    (Code::Full, 13, "full"),
+    (Code::Restart, 14, "restart"),
+    (Code::Internal, 15, "internal fault"),
 ];
 
 impl Code {
@@ -80,7 +86,9 @@ impl Code {
             self,
             Code::Superseded
                 | Code::NameInUse
-                | Code::TunnelAddress
+                | Code::TunnelTaken
+                | Code::TunnelNotAllowed
+                | Code::TunnelsInvalid
                 | Code::Role
                 | Code::Revoked
                 | Code::Expired

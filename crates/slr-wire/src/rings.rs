@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use slr_model::{NodeName, ServiceKey, Weight};
+use slr_model::{ClassName, NodeName, ServiceKey, Weight};
 use thiserror::Error;
 
 use crate::assembly::{Assembly, AssemblyError};
@@ -36,15 +36,15 @@ impl fmt::Display for Edition {
 pub struct RingKey {
     /// The service.
     pub service: ServiceKey,
-    /// Name of the client class; empty for clients of no class.
-    pub class: String,
+    /// The client class; `None`: clients of no class.
+    pub class: Option<ClassName>,
 }
 
 impl fmt::Display for RingKey {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        match self.class.as_str() {
-            "" => self.service.fmt(formatter),
-            class => formatter.pad(&format!("{} for {class}", self.service)),
+        match &self.class {
+            None => self.service.fmt(formatter),
+            Some(class) => formatter.pad(&format!("{} for {class}", self.service)),
         }
     }
 }
@@ -107,12 +107,6 @@ pub enum RingsError {
         rings: usize,
         /// How many weights in all.
         weights: usize,
-    },
-    /// A class whose name is too long or has control characters.
-    #[error("a class of {len} bytes: at most {}, without control characters", bounds::CLASS_MAX)]
-    Class {
-        /// Length of its name.
-        len: usize,
     },
     /// Parts that make no whole.
     #[error(transparent)]
@@ -217,11 +211,19 @@ impl Edition {
 
 fn read_key(field: &'static str, found: Option<proto::RingKey>) -> Result<RingKey, DecodeError> {
     let found = required(field, found)?;
-    Ok(RingKey { service: service_key(field, found.key)?, class: text(field, found.class, bounds::CLASS_MAX)? })
+    // The length first: the error of a name quotes it.
+    let class = match text(field, found.class, ClassName::MAX_LEN)?.as_str() {
+        "" => None,
+        name => Some(name.parse().map_err(|error| invalid(field, error))?),
+    };
+    Ok(RingKey { service: service_key(field, found.key)?, class })
 }
 
 fn write_key(key: &RingKey) -> proto::RingKey {
-    proto::RingKey { key: Some(service_key_bytes(&key.service)), class: key.class.clone() }
+    proto::RingKey {
+        key: Some(service_key_bytes(&key.service)),
+        class: key.class.as_ref().map_or_else(String::new, ClassName::to_string),
+    }
 }
 
 impl RingsPart {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use slr_model::{NodeName, Weight};
+use slr_model::{ClassName, NodeName, Weight};
 
 use super::{RingKey, Rings, RingsError, RingsPart};
 use crate::bounds;
@@ -11,7 +11,7 @@ use crate::bounds;
 const HEADER_MAX: usize = 2 * 5 + 2 * 92 + 2 * 4;
 /// What a ring or a removed ring takes before its weights: the service's key, the class, and the tags and lengths
 /// around them.
-const RING_HEADER_MAX: usize = 32 + bounds::CLASS_MAX + 2 + 5 * 4;
+const RING_HEADER_MAX: usize = 32 + ClassName::MAX_LEN + 2 + 5 * 4;
 /// An index and a weight, each a varint.
 const WEIGHT_MAX: usize = 3 + 2;
 /// A name with its tag and length.
@@ -53,11 +53,7 @@ fn check(whole: &Rings) -> Result<(), RingsError> {
     if rings > bounds::RINGS_MAX || weights > bounds::RING_WEIGHTS_MAX {
         return Err(RingsError::TooMany { rings, weights });
     }
-    let bad = |key: &&RingKey| key.class.len() > bounds::CLASS_MAX || key.class.chars().any(char::is_control);
-    match whole.rings.keys().chain(&whole.removed).find(bad) {
-        Some(key) => Err(RingsError::Class { len: key.class.len() }),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 impl<'a> Filler<'a> {

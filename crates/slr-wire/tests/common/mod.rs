@@ -8,7 +8,8 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use slr_model::{
-    Advert, HostState, Loads, NodeName, Protocol, Role, Service, ServiceAdvert, ServiceKey, VirtualSubnet, Weight,
+    Advert, ClassName, HostState, Loads, NodeName, Protocol, Role, Service, ServiceAdvert, ServiceKey, VirtualSubnet,
+    Weight,
 };
 use slr_wire::*;
 
@@ -85,7 +86,8 @@ fn edition() -> impl Strategy<Value = Edition> {
 }
 
 fn ring_key() -> impl Strategy<Value = RingKey> {
-    (service_key(), "[a-z-]{0,63}").prop_map(|(service, class)| RingKey { service, class })
+    let class = "[a-z0-9-]{1,63}".prop_map(|text| text.parse().expect("a class's name"));
+    (service_key(), prop::option::of(class)).prop_map(|(service, class)| RingKey { service, class })
 }
 
 pub fn rings(rings_max: usize, weights_max: usize) -> impl Strategy<Value = Rings> {
@@ -161,7 +163,7 @@ pub fn large_publication(rings: u16, weights: usize) -> Rings {
         (0..weights).map(|n| (format!("{n:063}").parse().unwrap(), Weight::new((n % 1_001) as u16).unwrap())).collect();
     let key = |n: u16| RingKey {
         service: format!("tcp/{}@2001:db8::/32", n + 1).parse().unwrap(),
-        class: "c".repeat(bounds::CLASS_MAX),
+        class: Some("c".repeat(ClassName::MAX_LEN).parse().unwrap()),
     };
     Rings {
         edition: Edition { publisher: "a".parse().unwrap(), incarnation: 1, generation: 1 },
