@@ -9,6 +9,8 @@ mod config;
 mod daemon;
 mod desired;
 mod hosts;
+#[expect(dead_code, unused_imports, reason = "the control plane is being wired")]
+mod keepalive;
 mod links;
 #[expect(dead_code, reason = "the control plane is being wired")]
 mod placement;

@@ -270,7 +270,13 @@ impl Prober {
         record.sent(self.number, nonce, clock_ns, now);
         record.next_send = self.turn_after(&record.target, now);
         let Target { address, other, .. } = record.target;
-        self.outputs.push_back(Output::Send(Probe { address, other, nonce, clock_ns, entropy: Secret::entropy(nonce) }));
+        self.outputs.push_back(Output::Send(Probe {
+            address,
+            other,
+            nonce,
+            clock_ns,
+            entropy: Secret::entropy(nonce),
+        }));
         self.number += 1;
         self.counts.sent += 1;
     }
