@@ -135,15 +135,15 @@ impl Expression {
 
     /// The value, if all values that it needs are known. A branch that is not taken needs none.
     pub fn evaluate(&self, value_of: impl Fn(&Variable) -> Option<f64>) -> Result<f64, EvaluateError> {
-        let values: Vec<f64> =
-            self.variables.iter().map(|variable| value_of(variable).unwrap_or(f64::NAN)).collect();
+        let values: Vec<f64> = self.variables.iter().map(|variable| value_of(variable).unwrap_or(f64::NAN)).collect();
         self.evaluate_values(&values)
     }
 
     /// The value for these values of [`Expression::variables`], in their order; one that is missing is NaN.
     pub fn evaluate_values(&self, values: &[f64]) -> Result<f64, EvaluateError> {
         assert_eq!(values.len(), self.variables.len(), "one value for each variable");
-        let result = self.root.evaluate(values).map_err(|index| EvaluateError::Missing(self.variables[index].clone()))?;
+        let result =
+            self.root.evaluate(values).map_err(|index| EvaluateError::Missing(self.variables[index].clone()))?;
         if result.is_finite() { Ok(result) } else { Err(EvaluateError::NotFinite(result)) }
     }
 

@@ -74,6 +74,17 @@ impl RingBuilder {
         Ok(self.advance(&Ring::EMPTY, members, placement, &HopSet::new())?.ring)
     }
 
+    /// Who has which slot in the ring of these members: their hops, without any history. Nothing without members.
+    pub(crate) fn place(&mut self, members: &[Member], placement: Placement) -> Result<&[u16], RingError> {
+        self.seat(members, placement)?;
+        if self.seats.is_empty() {
+            self.currents.clear();
+        } else {
+            self.deal_slots(placement);
+        }
+        Ok(&self.currents)
+    }
+
     /// The ring of these members, with `previous` as its history. A slot whose hop changes keeps the hops it had behind
     /// the new one; hops in `removed` vanish from it. `removed` is about the *past*: a member may have one of its hops,
     /// which is how an id is given to another host.
@@ -90,11 +101,15 @@ impl RingBuilder {
         if self.seats.is_empty() {
             return Ok(RingUpdate::to_empty(previous));
         }
+        self.deal_slots(placement);
+        Ok(renew(previous, &self.currents, removed))
+    }
+
+    fn deal_slots(&mut self, placement: Placement) {
         let size = placement.size.get();
         share_slots(&mut self.seats, size, &mut self.remainders);
         order_turns(&self.seats, size, &mut self.round_starts, &mut self.turns);
         self.deal(size);
-        Ok(renew(previous, &self.currents, removed))
     }
 
     /// Seats the members that have a weight, in the order of their names' hashes: no other order is common to all SLRs.

@@ -105,7 +105,9 @@ impl<'a> Checker<'a> {
             ("sqrt", _) => wrong("sqrt", "one number"),
             ("abs", [of]) => Ok(Number::One(Function::Abs, Box::new(self.number(of, depth)?))),
             ("abs", _) => wrong("abs", "one number"),
-            (name, _) if is_operator(name) => Err((Fault::Type { expected: "a number", found: found_operator(name) }, id)),
+            (name, _) if is_operator(name) => {
+                Err((Fault::Type { expected: "a number", found: found_operator(name) }, id))
+            }
             (name, _) => Err((Fault::UnknownFunction { name: name.to_owned() }, id)),
         }
     }

@@ -90,9 +90,9 @@ impl ExpressionError {
         };
         // The parser counts lines and columns from 1.
         let (line, column) = (usize::try_from(first.pos.0).ok(), usize::try_from(first.pos.1).ok());
-        let line_start = line.filter(|&line| line > 0).map(|line| {
-            source.split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>()
-        });
+        let line_start = line
+            .filter(|&line| line > 0)
+            .map(|line| source.split_inclusive('\n').take(line - 1).map(str::len).sum::<usize>());
         let at = line_start.zip(column).map(|(start, column)| start + column.saturating_sub(1));
         Self::new(source, Fault::Syntax(first.msg.trim().to_owned()), at.filter(|&at| at <= source.len()))
     }

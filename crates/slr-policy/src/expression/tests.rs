@@ -137,7 +137,11 @@ fn hostile_sources_are_refused_or_done_in_bounded_time() {
         let begun = Instant::now();
         let result = Expression::compile(source, &vocabulary());
         let took = begun.elapsed();
-        println!("{took:>12?} {:.40} {:.80}", source, result.err().map(|error| error.fault.to_string()).unwrap_or_default());
+        println!(
+            "{took:>12?} {:.40} {:.80}",
+            source,
+            result.err().map(|error| error.fault.to_string()).unwrap_or_default()
+        );
         assert!(took < Duration::from_secs(2), "{source} took {took:?}");
     }
     assert!((value(&long_sum) - 500.0).abs() < 1e-9);
