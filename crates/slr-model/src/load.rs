@@ -85,6 +85,9 @@ impl Loads {
     /// How many values a node may name: an advert of one service stays within one datagram.
     pub const MAX: usize = 16;
 
+    /// No values, for whoever needs a reference to some.
+    pub const NONE: &'static Loads = &Loads(BTreeMap::new());
+
     /// No values.
     pub fn new() -> Self {
         Self::default()
