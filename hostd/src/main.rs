@@ -12,6 +12,7 @@ mod desired;
 mod dial;
 mod health;
 mod http;
+mod load;
 mod net;
 mod patience;
 mod process;
