@@ -2,4 +2,5 @@
 //!
 //! Pure: no clock, no thread, no I/O, no randomness. `now` and seeds come in, outputs and the next deadline come out.
 
+pub mod conversation;
 pub mod registry;
