@@ -138,7 +138,7 @@ impl Keepalives {
         self.changes.recv().await.ok_or(Ended)
     }
 
-    /// Every target's path and figures, at most a fifth of a second old.
+    /// Every target's path and figures, at most 0.4 s old.
     pub fn report(&self) -> Arc<Report> {
         Arc::clone(&self.report.borrow())
     }

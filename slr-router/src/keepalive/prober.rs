@@ -21,8 +21,8 @@ pub const TARGETS_MAX: usize = 8_192;
 /// of the truth.
 pub const BATCH: usize = 16;
 
-/// Turns in the interval are this far apart, so that those of one turn go out together.
-pub const TICK: Duration = Duration::from_millis(5);
+/// Turns in the interval are this far apart, so that those of one turn go out together: waking up costs more than a probe.
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// What is to be done, or known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Prober {
         for key in gone {
             let slot = self.by_key.remove(&key).expect("taken from the same map");
             let record = self.slots[usize::from(slot)].take().expect("a slot in the map is in use");
-            self.schedule.remove(&(self.due(&record), slot));
+            self.schedule.remove(&(record.due, slot));
         }
         let mut left_out = 0;
         for (key, target) in wanted {
@@ -172,11 +172,11 @@ impl Prober {
             self.slots.len() - 1
         });
         let slot = u16::try_from(index).expect("TARGETS_MAX is below 2^16");
-        let next_send = self.turn_after(&target, now);
+        let phase = self.phase(&target);
+        let next_send = self.turn_after(phase, now);
         self.by_key.insert((target.name.clone(), target.address), slot);
-        let record = Record::new(target, next_send, now);
-        self.schedule.insert((self.due(&record), slot));
-        self.slots[index] = Some(record);
+        self.schedule.insert((next_send, slot));
+        self.slots[index] = Some(Record::new(target, phase, next_send, now));
     }
 
     /// From now on with other times. What is known of the targets stays.
@@ -185,57 +185,56 @@ impl Prober {
         self.schedule.clear();
         for index in 0..self.slots.len() {
             let Some(mut record) = self.slots[index].take() else { continue };
-            record.next_send = self.turn_after(&record.target, now);
-            self.schedule.insert((self.due(&record), index as u16));
-            self.slots[index] = Some(record);
+            record.phase = self.phase(&record.target);
+            record.next_send = self.turn_after(record.phase, now);
+            self.schedule_again(record, index as u16);
         }
     }
 
-    /// The target's first turn after `now`.
-    fn turn_after(&self, target: &Target, now: Instant) -> Instant {
-        let interval = self.settings.interval().as_nanos();
-        let steps = (interval / TICK.as_nanos()).max(1);
+    /// Where in the interval the target's turns are.
+    fn phase(&self, target: &Target) -> Duration {
+        let steps = (self.settings.interval().as_nanos() / TICK.as_nanos()).max(1);
         let step = self.secret.phase(&target.name, target.address, steps as u64);
-        let phase = u128::from(step) * TICK.as_nanos();
+        TICK * u32::try_from(step).expect("a minute has 6,000 ticks")
+    }
+
+    /// The first turn of this phase after `now`.
+    fn turn_after(&self, phase: Duration, now: Instant) -> Instant {
+        let (interval, phase) = (self.settings.interval().as_nanos(), phase.as_nanos());
         let passed = now.saturating_duration_since(self.epoch).as_nanos();
         let turns = if passed < phase { 0 } else { (passed - phase) / interval + 1 };
         let nanoseconds = phase + turns * interval;
         self.epoch + Duration::from_nanos(u64::try_from(nanoseconds).expect("a process does not live 584 years"))
     }
 
-    /// When a target needs us next: a probe to send, or one to judge.
-    fn due(&self, record: &Record) -> Instant {
+    /// Puts a record back, to be looked at when a probe is to be sent or judged.
+    fn schedule_again(&mut self, mut record: Record, slot: u16) {
         let judged = record.oldest_pending().map(|at| at + self.settings.reply_wait());
-        judged.map_or(record.next_send, |at| at.min(record.next_send))
+        record.due = judged.map_or(record.next_send, |at| at.min(record.next_send));
+        self.schedule.insert((record.due, slot));
+        self.slots[usize::from(slot)] = Some(record);
     }
 
     /// Takes an answer that arrived at `received`. Give it every answer that has arrived before [`Prober::handle_timeout`]
     /// judges.
     pub fn handle_input(&mut self, reply: Reply, received: Instant) {
         let slot = (reply.nonce & 0xffff) as u16;
-        let Some(mut record) = self.slots.get_mut(usize::from(slot)).and_then(Option::take) else {
+        let asked = |target: &Target| target.address == reply.from || target.other == Some(reply.from);
+        let record = self.slots.get_mut(usize::from(slot)).and_then(Option::as_mut);
+        let Some(record) = record.filter(|record| asked(&record.target)) else {
             self.counts.forged += 1;
             return;
         };
-        let asked = record.target.address == reply.from || record.target.other == Some(reply.from);
-        let answer = if asked {
-            self.schedule.remove(&(self.due(&record), slot));
-            let answer = record.answer(reply.nonce, reply.clock_ns, received, self.settings.reply_wait());
-            self.schedule.insert((self.due(&record), slot));
-            answer
-        } else {
-            Answer::Forged
-        };
-        match answer {
+        // The schedule keeps the probe's deadline: it is often that of the next probe anyway.
+        match record.answer(reply.nonce, reply.clock_ns, received, self.settings.reply_wait()) {
             Answer::InTime => {
                 self.counts.answered += 1;
-                self.enter(&mut record, Path::Alive, received);
+                enter(&mut self.outputs, record, Path::Alive, received);
             }
             Answer::Late => self.counts.late += 1,
             Answer::Duplicate => self.counts.duplicate += 1,
             Answer::Forged => self.counts.forged += 1,
         }
-        self.slots[usize::from(slot)] = Some(record);
     }
 
     /// Does what is due, [`BATCH`] probes at most. As long as [`Prober::poll_timeout`] is not after `now`, there is more.
@@ -251,14 +250,13 @@ impl Prober {
                 self.counts.unanswered += record.judge(until);
             }
             if record.unanswered >= self.settings.lost_after() {
-                self.enter(&mut record, Path::Lost, now);
+                enter(&mut self.outputs, &mut record, Path::Lost, now);
             }
             if record.next_send <= now {
                 self.send(&mut record, slot, now);
                 sent += 1;
             }
-            self.schedule.insert((self.due(&record), slot));
-            self.slots[usize::from(slot)] = Some(record);
+            self.schedule_again(record, slot);
         }
     }
 
@@ -268,7 +266,7 @@ impl Prober {
         let passed = now.saturating_duration_since(self.epoch).as_nanos();
         let clock_ns = u64::try_from(passed).expect("a process does not live 584 years");
         record.sent(self.number, nonce, clock_ns, now);
-        record.next_send = self.turn_after(&record.target, now);
+        record.next_send = self.turn_after(record.phase, now);
         let Target { address, other, .. } = record.target;
         self.outputs.push_back(Output::Send(Probe {
             address,
@@ -279,13 +277,6 @@ impl Prober {
         }));
         self.number += 1;
         self.counts.sent += 1;
-    }
-
-    fn enter(&mut self, record: &mut Record, path: Path, now: Instant) {
-        if record.enter(path, now) {
-            let Target { name, address, .. } = record.target.clone();
-            self.outputs.push_back(Output::Changed(Change { name, address, path }));
-        }
     }
 
     /// The next thing to do or to know.
@@ -317,5 +308,12 @@ impl Prober {
     /// What happened so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+}
+
+fn enter(outputs: &mut VecDeque<Output>, record: &mut Record, path: Path, now: Instant) {
+    if record.enter(path, now) {
+        let Target { name, address, .. } = record.target.clone();
+        outputs.push_back(Output::Changed(Change { name, address, path }));
     }
 }

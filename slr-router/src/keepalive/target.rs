@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slr_model::NodeName;
 
@@ -89,25 +89,34 @@ pub struct Record {
     /// Since when.
     pub since: Instant,
     pub window: Window,
+    /// Where in the interval its turns are.
+    pub phase: Duration,
     /// When its next probe leaves.
     pub next_send: Instant,
+    /// The deadline that stands for it in the schedule; never later than what there is to do.
+    pub due: Instant,
     /// Unanswered since the last answered one.
     pub unanswered: u32,
     probes: VecDeque<Sent>,
+    /// How many of them, from the oldest on, have met their fate: nobody walks over those again.
+    settled: usize,
     /// Number of the newest answered probe.
     answered: Option<u64>,
 }
 
 impl Record {
-    pub fn new(target: Target, next_send: Instant, now: Instant) -> Self {
+    pub fn new(target: Target, phase: Duration, next_send: Instant, now: Instant) -> Self {
         Self {
             target,
             path: Path::Unknown,
             since: now,
             window: Window::default(),
+            phase,
             next_send,
+            due: next_send,
             unanswered: 0,
             probes: VecDeque::new(),
+            settled: 0,
             answered: None,
         }
     }
@@ -116,17 +125,24 @@ impl Record {
     pub fn sent(&mut self, number: u64, nonce: u64, clock_ns: u64, at: Instant) {
         if self.probes.len() == REMEMBERED {
             self.probes.pop_front();
+            self.settled = self.settled.saturating_sub(1);
         }
         self.probes.push_back(Sent { number, nonce, clock_ns, at, fate: Fate::Pending });
     }
 
     /// When the oldest probe on its way was sent.
     pub fn oldest_pending(&self) -> Option<Instant> {
-        self.probes.iter().find(|sent| sent.fate == Fate::Pending).map(|sent| sent.at)
+        self.probes.get(self.settled).map(|sent| sent.at)
+    }
+
+    fn settle(&mut self) {
+        while self.probes.get(self.settled).is_some_and(|sent| sent.fate != Fate::Pending) {
+            self.settled += 1;
+        }
     }
 
     /// An answer to the probe with this nonce and clock; `in_time`: whether it came soon enough after the probe was sent.
-    pub fn answer(&mut self, nonce: u64, clock_ns: u64, received: Instant, wait: std::time::Duration) -> Answer {
+    pub fn answer(&mut self, nonce: u64, clock_ns: u64, received: Instant, wait: Duration) -> Answer {
         // From the newest: that is whose answer it is, nearly always.
         let Some(sent) = self.probes.iter_mut().rev().find(|sent| sent.nonce == nonce) else { return Answer::Forged };
         if sent.clock_ns != clock_ns {
@@ -145,13 +161,14 @@ impl Record {
             self.unanswered = 0;
         }
         self.window.answered(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+        self.settle();
         Answer::InTime
     }
 
     /// Judges the probes that were sent before `until`. Returns how many nobody answered.
     pub fn judge(&mut self, until: Instant) -> u64 {
         let mut found = 0;
-        for sent in self.probes.iter_mut().filter(|sent| sent.fate == Fate::Pending) {
+        for sent in self.probes.iter_mut().skip(self.settled).filter(|sent| sent.fate == Fate::Pending) {
             if sent.at > until {
                 break;
             }
@@ -162,6 +179,7 @@ impl Record {
                 self.unanswered += 1;
             }
         }
+        self.settle();
         found
     }
 

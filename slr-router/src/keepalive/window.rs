@@ -5,11 +5,16 @@ use std::collections::VecDeque;
 /// How many fates count: 20 s at the shipped interval. One loss is then 1 %.
 pub const WINDOW: usize = 100;
 
+/// In place of a round-trip time: nobody answered. A thousand windows stay small, and so in the cache.
+const UNANSWERED: u32 = u32::MAX;
+
 /// Fates in the order in which they became known.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
-    /// Round-trip times; `None`: unanswered.
-    fates: VecDeque<Option<u32>>,
+    /// Round-trip times in microseconds, or [`UNANSWERED`].
+    fates: VecDeque<u32>,
+    /// How many of them are that.
+    unanswered: u32,
     /// Smoothed round-trip time.
     smoothed_us: Option<f64>,
 }
@@ -20,17 +25,18 @@ impl Window {
         let rtt = f64::from(rtt_us);
         // RFC 6298 2.3: an eighth of each new measurement.
         self.smoothed_us = Some(self.smoothed_us.map_or(rtt, |smoothed| smoothed + (rtt - smoothed) / 8.0));
-        self.push(Some(rtt_us));
+        self.push(rtt_us.min(UNANSWERED - 1));
     }
 
     /// None came.
     pub fn unanswered(&mut self) {
-        self.push(None);
+        self.unanswered += 1;
+        self.push(UNANSWERED);
     }
 
-    fn push(&mut self, fate: Option<u32>) {
-        if self.fates.len() == WINDOW {
-            self.fates.pop_front();
+    fn push(&mut self, fate: u32) {
+        if self.fates.len() == WINDOW && self.fates.pop_front() == Some(UNANSWERED) {
+            self.unanswered -= 1;
         }
         self.fates.push_back(fate);
     }
@@ -42,12 +48,11 @@ impl Window {
 
     /// The shortest of the window.
     pub fn rtt_us_min(&self) -> Option<u32> {
-        self.fates.iter().flatten().min().copied()
+        self.fates.iter().filter(|fate| **fate != UNANSWERED).min().copied()
     }
 
     /// Share of unanswered probes in the window, 0 to 1; 0 while nothing is known.
     pub fn loss(&self) -> f64 {
-        let lost = self.fates.iter().filter(|fate| fate.is_none()).count();
-        lost as f64 / self.fates.len().max(1) as f64
+        f64::from(self.unanswered) / self.fates.len().max(1) as f64
     }
 }

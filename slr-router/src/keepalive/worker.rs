@@ -22,8 +22,8 @@ use super::sockets::Sockets;
 use super::target::Target;
 use super::{EdgeCounts, Report};
 
-/// How often the report is renewed: more often than adverts come, and a small part of the work.
-const REPORT_EVERY: Duration = Duration::from_millis(200);
+/// How often the report is renewed: as often as adverts come, for that is when somebody looks.
+const REPORT_EVERY: Duration = Duration::from_millis(400);
 /// Longest sleep with nothing to do.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -139,8 +139,9 @@ impl Worker {
         drop(self.report.send_replace(Arc::new(Report { targets, counts, edge })));
     }
 
-    /// Until something is due or comes in, and a tick at least: many answers are one turn.
+    /// Until something is due or comes in, and a tick at least: many answers are one turn, and one wake-up.
     fn sleep(&mut self, turn: Instant, report_due: Instant) {
+        std::thread::sleep((turn + TICK).saturating_duration_since(Instant::now()));
         let due = self.prober.poll_timeout().map_or(report_due, |at| at.min(report_due));
         let now = Instant::now();
         let timeout = due.saturating_duration_since(now).min(SLEEP_MAX);
@@ -149,6 +150,5 @@ impl Worker {
         if ppoll(&mut wait, Some(TimeSpec::from_duration(timeout)), None).is_err() {
             tracing::debug!("keepalives: the wait was interrupted");
         }
-        std::thread::sleep((turn + TICK).saturating_duration_since(Instant::now()));
     }
 }
