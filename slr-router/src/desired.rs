@@ -1,45 +1,54 @@
 //! From configuration to what the kernel's tables shall say. Pure.
 
-use slr_dataplane::router::{self, Desired, Link};
-use slr_model::Weight;
+use std::collections::BTreeMap;
 
-use crate::config::Settings;
-use crate::hosts::Host;
+use slr_dataplane::router::{self, Desired, Link};
+use slr_wire::RingKey;
+
+use crate::config::{Settings, Subnet};
+use crate::fleet::{Hop, Route};
 
 /// The data plane's desired state. `link` says how a host is reached; `None` while it is not known.
-pub fn desired(settings: &Settings, hosts: &[Host], link: impl Fn(&Host) -> Option<Link>) -> Desired {
-    let next_hop = |host: &Host| router::Host {
-        name: host.name.clone(),
-        address: host.address,
-        state: host.state,
-        link: link(host),
+pub fn desired(
+    settings: &Settings,
+    hops: &[Hop],
+    routes: &BTreeMap<RingKey, Route>,
+    link: impl Fn(&Hop) -> Option<Link>,
+) -> Desired {
+    let next_hop = |hop: &Hop| router::Host {
+        name: hop.name.clone(),
+        address: hop.address,
+        state: hop.state,
+        link: link(hop),
+    };
+    let known = |name: &slr_model::NodeName| hops.iter().any(|hop| hop.name == *name);
+    let route = |(key, route): (&RingKey, &Route)| router::Route {
+        class: key.class.clone(),
+        service: key.service.service,
+        key_mask: route.key_mask,
+        members: route.members.iter().filter(|(name, _)| known(name)).cloned().collect(),
+    };
+    let subnet = |subnet: &Subnet| router::Subnet {
+        prefix: subnet.prefix,
+        account: subnet.account,
+        listed_only: subnet.services.is_some(),
+        orphan: subnet.orphan,
+        echo: subnet.echo,
+        classes: subnet.classes.iter().map(class).collect(),
+        routes: routes.iter().filter(|(key, _)| key.service.subnet == subnet.prefix).map(route).collect(),
     };
     Desired {
         config: settings.dataplane.limits,
         tunnel_addresses: settings.tunnel_addresses.clone(),
         upstreams: settings.upstreams.iter().flat_map(|upstream| upstream.prefixes.iter().copied()).collect(),
         sources: settings.sources.clone(),
-        hosts: hosts.iter().map(next_hop).collect(),
-        subnets: settings.subnets.iter().map(|subnet| served(subnet, hosts)).collect(),
+        hosts: hops.iter().map(next_hop).collect(),
+        subnets: settings.subnets.iter().map(subnet).collect(),
     }
 }
 
-fn served(subnet: &crate::config::Subnet, hosts: &[Host]) -> router::Subnet {
-    // A host that takes no new flows stays a member with weight zero: it keeps its place in the slots' memory.
-    let weight = |host: &Host| if host.state.takes_new_flows() { host.weight } else { Weight::ZERO };
-    router::Subnet {
-        prefix: subnet.prefix,
-        account: subnet.account,
-        services: subnet.services.clone(),
-        orphan: subnet.orphan,
-        echo: subnet.echo,
-        key_mask: subnet.key_mask,
-        members: hosts
-            .iter()
-            .filter(|host| host.subnets.contains(&subnet.prefix))
-            .map(|host| (host.name.clone(), weight(host)))
-            .collect(),
-    }
+fn class(class: &crate::config::Class) -> router::Class {
+    router::Class { name: class.name.clone(), clients: class.clients.clone() }
 }
 
 #[cfg(test)]
@@ -83,14 +92,20 @@ mod tests {
         let settings = Settings::parse("c.toml", CONFIG).unwrap();
         let hosts = crate::hosts::parse("h.toml", HOSTS, &settings).unwrap();
         let link = Link { destination: MacAddr([2; 6]), source: MacAddr([4; 6]), ifindex: 3, mtu: 1500 };
-        let desired = desired(&settings, &hosts, |host| (host.name.as_str() == "h1").then_some(link));
+        let mut fleet = crate::fleet::Fleet::default();
+        fleet.evaluate(&settings, &hosts, std::time::Instant::now(), 0.0);
+        let desired = desired(&settings, &fleet.hops(&settings, &hosts), fleet.routes(), |host| (host.name.as_str() == "h1").then_some(link));
         assert_eq!(desired.hosts.iter().map(|h| h.link).collect::<Vec<_>>(), [Some(link), None]);
         assert_eq!(desired.upstreams.len(), 2);
         let members = |index: usize| {
-            desired.subnets[index].members.iter().map(|(n, w)| (n.as_str(), w.get())).collect::<Vec<_>>()
+            desired.subnets[index].routes[0].members.iter().map(|(n, w)| (n.as_str(), w.get())).collect::<Vec<_>>()
         };
         assert_eq!(members(0), [("h1", 50), ("h2", 0)]);
         assert_eq!(members(1), [("h1", 50)]);
-        assert_eq!((desired.subnets[0].account, desired.subnets[1].services.clone()), (7, None));
+        assert_eq!(desired.subnets[0].account, 7);
+        let services =
+            |index: usize| desired.subnets[index].routes.iter().map(|route| route.service).collect::<Vec<_>>();
+        assert_eq!((desired.subnets[0].listed_only, services(0)), (true, vec![None, Some("tcp/80".parse().unwrap())]));
+        assert_eq!((desired.subnets[1].listed_only, services(1)), (false, vec![None]));
     }
 }

@@ -41,12 +41,13 @@ enum slr_const {
 	FLOW_REFRESHED = 1 << 1, /* spoke again a second or more after it was pinned */
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
 	HOP_V6 = 1 << 1, /* the outer header is IPv6 */
-	SUBNET_PORTS = 1 << 0, /* serves listed (protocol, port) pairs only */
-	SUBNET_CLASSES = 1 << 1, /* has client classes */
+	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
+	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */
 	SUBNET_ORPHAN_DROP = 1 << 2, /* mid-flow packets of unknown flows: drop instead of ring */
 	SUBNET_ECHO_FORWARD = 1 << 3, /* echo requests: to a host */
 	SUBNET_ECHO_DROP = 1 << 4, /* echo requests: drop; neither flag: answered here */
 	SUBNET_LIVE = 1 << 5, /* the id is in use */
+	SUBNET_ROUTES = 1 << 6, /* some (protocol, port) has a route of its own: look it up */
 	/* Which fields take part in placement (client affinity is a mask without the port). */
 	MASK_CLIENT = 1 << 0,
 	MASK_CLIENT_PORT = 1 << 1,
@@ -151,16 +152,17 @@ struct subnet {
 	struct slr_addr prefix; /* for adoption at a restart; lookups use the tries */
 	__u32 flags; /* SUBNET_* */
 	__u32 account; /* whom the traffic is charged to */
-	__u32 ring; /* index into `rings`, for what has no entry in `services` */
+	__u32 ring; /* index into `rings`, for what has no entry in `services`; 0: nobody serves it */
 	__u8 mask; /* MASK_* */
 	__u8 prefix_len; /* of the mapped form for IPv4: 96 + length */
 	__u8 pad[2];
 };
 
-/* Where new flows of a listed (protocol, port) go, or of a client class; port and protocol 0: all others of the class. */
+/* Where new flows of a (protocol, port) go, or of a client class; port and protocol 0: all others of the class. Class, port
+ * and protocol 0 is in `struct subnet`. Which of several decides: find_service() in place.h. */
 struct service_key {
 	__u16 subnet;
-	__u16 class; /* 0: no class of its own */
+	__u16 class; /* from `classes`; 0: clients of any class that has no route of its own */
 	__be16 port;
 	__u16 proto;
 };

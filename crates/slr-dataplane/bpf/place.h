@@ -79,38 +79,50 @@ static __always_inline bool is_martian(struct pkt *p)
 	return bpf_ntohl(p->k6.client[0]) >> 24 == 0xff;
 }
 
-/* The service of this packet: ring and key mask. Its own (protocol, port) entry, else what the subnet or the client's class
- * has for everything, unless the subnet lists what it serves: then false. ICMP has no port and is served as everything. */
+/* The route of a (class, protocol, port); port and protocol 0: of whatever of that class has none. */
+static __always_inline bool route_of(struct service_key *key, struct service *out)
+{
+	struct service *s = map_lookup(&services, key);
+
+	if (s)
+		*out = *s;
+	return s;
+}
+
+/* The route of this packet: ring and key mask. The first that exists decides, also if its ring has no host:
+ *   1. the client's class, this protocol and port
+ *   2. this protocol and port
+ *   3. the client's class, whatever has no route by port
+ *   4. whatever has none of these: the subnet's own
+ * The port comes before the class, because it says who can answer at all; a class only says who shall. Where a subnet serves
+ * listed ports only, 3 and 4 are for ICMP, which has no port: what has no route by port is not served, and this is false. */
 static __always_inline bool find_service(struct pkt *p, struct subnet *sn, struct service *out)
 {
 	struct service_key key = { .subnet = p->subnet };
-	struct service *s;
+	__u16 class = 0;
 
-	if (likely(!(sn->flags & (SUBNET_PORTS | SUBNET_CLASSES))))
-		goto everything;
+	if (likely(!(sn->flags & (SUBNET_PORTS | SUBNET_CLASSES | SUBNET_ROUTES))))
+		goto own;
 	if (sn->flags & SUBNET_CLASSES)
-		key.class = find_class(p);
+		class = find_class(p);
 	if (p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP) {
 		key.port = p->family == AF_V4 ? p->k4.vport : p->k6.vport;
 		key.proto = p->proto;
-		s = map_lookup(&services, &key);
-		if (s) {
-			*out = *s;
+		key.class = class;
+		if (class && route_of(&key, out))
 			return true;
-		}
+		key.class = 0;
+		if (route_of(&key, out))
+			return true;
 		if (sn->flags & SUBNET_PORTS)
 			return false;
 		key.port = 0;
 		key.proto = 0;
 	}
-	if (key.class) {
-		s = map_lookup(&services, &key);
-		if (s) {
-			*out = *s;
-			return true;
-		}
-	}
-everything:
+	key.class = class;
+	if (class && route_of(&key, out))
+		return true;
+own:
 	out->ring = sn->ring;
 	out->mask = sn->mask;
 	return true;

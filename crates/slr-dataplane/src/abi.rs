@@ -7,8 +7,9 @@ mod skeleton {
 }
 
 pub use skeleton::types::{
-    bucket, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, pending_head, pending_set_v4,
-    pending_set_v6, prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const, subnet, usage,
+    bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, pending_head,
+    pending_set_v4, pending_set_v6, prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const,
+    subnet, usage,
 };
 
 /// Types that are plain bytes: any bit pattern is a value, and there is no padding to leak.
@@ -59,6 +60,7 @@ pod!(
     u32,
     u64,
     bucket,
+    bucket_key,
     class_key,
     counter,
     flow,

@@ -3,11 +3,17 @@
 //! The kernel's tables are a cache of a [`Desired`] state plus the memory of the flows. Both outlive the daemon under a
 //! pin directory that names the ABI version: a restart takes them over ([`Adoption`]), [`Router::apply`] reconciles.
 
+mod accounts;
 pub(crate) mod addr;
 mod adopt;
 mod apply;
+mod check;
+mod classes;
 mod desired;
 mod hops;
+mod layout;
+mod moved;
+mod preview;
 mod report;
 mod rings;
 mod subnets;
@@ -27,13 +33,16 @@ pub use crate::object::LoadError;
 pub use crate::table::MapError;
 pub use crate::xdp::{AttachError, Attachment, XdpMode};
 pub use apply::{Applied, ApplyError};
-pub use desired::{Config, Desired, Host, Link, Subnet};
-pub use report::{Counter, FlowCount, FlowStatus, HopStatus, SubnetStatus, Usage};
+pub use desired::{Class, Config, Desired, Host, Link, Route, Subnet};
+pub use moved::Moved;
+pub use report::{Counter, FlowCount, FlowStatus, HopStatus, RouteStatus, SubnetStatus, Usage};
 pub use sweep::{SweepPolicy, SweepReport};
 
 use crate::abi;
 use crate::object::{Loaded, Spec};
 use crate::{sys, xdp};
+use accounts::Accounts;
+use classes::ClassTable;
 use hops::HopTable;
 use rings::Rings;
 use subnets::SubnetIds;
@@ -120,7 +129,9 @@ pub struct Router {
     tables: Tables,
     hops: HopTable,
     subnets: SubnetIds,
+    classes: ClassTable,
     rings: Rings,
+    accounts: Accounts,
     /// Directory of this version's pins.
     pins: Option<PathBuf>,
     /// Directories of other versions' pins, until [`Router::settle`].
@@ -178,7 +189,9 @@ impl Router {
             tables,
             hops: adopted.hops,
             subnets: adopted.subnets,
+            classes: adopted.classes,
             rings: adopted.rings,
+            accounts: Accounts::default(),
             pins,
             older: older.into_iter().map(|(_, path)| path).collect(),
             attachments: Vec::new(),

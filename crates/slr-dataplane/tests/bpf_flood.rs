@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use slr_dataplane::reason::RouterReason;
-use slr_dataplane::router::{Desired, Host, Link, Router, RouterOptions, Subnet, XdpVerdict};
+use slr_dataplane::router::{Desired, Host, Link, Route, Router, RouterOptions, Subnet, XdpVerdict};
 use slr_model::{HostState, Weight};
 use slr_testkit::packet::{ACK, PSH, SYN, pkt};
 
@@ -32,11 +32,11 @@ fn desired(weights: [u16; 4]) -> Desired {
         subnets: vec![Subnet {
             prefix: "192.0.2.0/24".parse().unwrap(),
             account: 1,
-            services: None,
+            listed_only: false,
             orphan: Default::default(),
             echo: Default::default(),
-            key_mask: Default::default(),
-            members: members.collect(),
+            classes: Vec::new(),
+            routes: vec![Route::to(members.collect())],
         }],
         ..Desired::default()
     }

@@ -138,7 +138,8 @@ pub fn subnets(core: &Core<Router>) -> Result<Vec<Subnet>> {
         core.plane().subnets()?.into_iter().map(|subnet| (subnet.prefix, subnet)).collect();
     let row = |subnet: &crate::config::Subnet| {
         let status = known.get(&subnet.prefix);
-        let ring_slots = status.map_or(0, |status| u64::from(status.ring_slots));
+        let own = status.and_then(SubnetStatus::own_route);
+        let ring_slots = own.map_or(0, |route| u64::from(route.ring_slots));
         let share = |(host, slots): &(NodeName, u32)| {
             let percent = 100.0 * f64::from(*slots) / (ring_slots.max(1) as f64);
             Share { host: host.clone(), slots: u64::from(*slots), percent: (percent * 100.0).round() / 100.0 }
@@ -151,7 +152,7 @@ pub fn subnets(core: &Core<Router>) -> Result<Vec<Subnet>> {
             orphan: subnet.orphan,
             echo: subnet.echo,
             ring_slots,
-            shares: status.map(|status| status.shares.iter().map(share).collect()).unwrap_or_default(),
+            shares: own.map(|route| route.shares.iter().map(share).collect()).unwrap_or_default(),
             usage: status.map(|status| status.usage.into()).unwrap_or_default(),
         }
     };

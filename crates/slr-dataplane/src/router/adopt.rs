@@ -1,14 +1,16 @@
-//! What the kernel's tables already say, at a start: hops with their generations, subnet ids, rings with their history.
+//! What the kernel's tables already say, at a start: hops with their generations, ids of subnets and
+//! client classes, rings with their history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use slr_model::{HopId, VirtualSubnet};
 use slr_policy::Adopted;
 
 use super::addr;
+use super::classes::ClassTable;
 use super::hops::HopTable;
-use super::rings::Rings;
+use super::rings::{Rings, RouteId};
 use super::subnets::SubnetIds;
 use super::tables::Tables;
 use crate::abi::slr_const;
@@ -19,6 +21,7 @@ use crate::table::MapError;
 pub struct State {
     pub hops: HopTable,
     pub subnets: SubnetIds,
+    pub classes: ClassTable,
     pub rings: Rings,
     pub flows: u64,
 }
@@ -45,6 +48,7 @@ pub fn read(tables: &Tables) -> Result<State, MapError> {
             _ => tracing::warn!(id, "adopted subnet has no valid prefix, ignored"),
         }
     }
+    state.classes.adopt(tables)?;
     for ring in rings(tables)? {
         let index = ring.ring_index;
         if let Err(error) = state.rings.adopt(ring) {
@@ -56,14 +60,22 @@ pub fn read(tables: &Tables) -> Result<State, MapError> {
     Ok(state)
 }
 
-fn rings(tables: &Tables) -> Result<Vec<Adopted<u16>>, MapError> {
-    let mut users: BTreeMap<u32, Vec<u16>> = BTreeMap::new();
+/// Rings by what leads to them: a subnet, or an entry of `services` that belongs to one.
+fn rings(tables: &Tables) -> Result<Vec<Adopted<RouteId>>, MapError> {
+    let mut users: BTreeMap<u32, Vec<RouteId>> = BTreeMap::new();
+    let mut live = BTreeSet::new();
     tables.subnets.for_each(|id, subnet| {
-        if let (true, Ok(id)) = (subnet.flags & slr_const::SUBNET_LIVE.0 != 0 && subnet.ring != 0, u16::try_from(id)) {
-            users.entry(subnet.ring).or_default().push(id);
+        if let (true, Ok(id)) = (subnet.flags & slr_const::SUBNET_LIVE.0 != 0, u16::try_from(id)) {
+            live.insert(id);
+            users.entry(subnet.ring).or_default().push(RouteId::of_subnet(id));
         }
     })?;
-    let found = users.into_iter().filter_map(|(ring_index, users)| {
+    tables.services.for_each(|key, service| {
+        let route = RouteId::from_key(&key).filter(|route| live.contains(&route.subnet) && !route.is_of_subnet());
+        users.entry(service.ring).or_default().extend(route);
+    })?;
+    users.remove(&0); // no ring
+    let found = users.into_iter().filter(|(_, users)| !users.is_empty()).filter_map(|(ring_index, users)| {
         let desc = tables.rings.words().get(ring_index as usize)?.load(Ordering::Acquire);
         let (offset, len) = ((desc >> 32) as u32, desc as u32);
         let area = tables.slots.words().get(offset as usize..)?.get(..len as usize)?;

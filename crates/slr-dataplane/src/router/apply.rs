@@ -1,22 +1,25 @@
 //! From desired to actual: reconcile the kernel's tables, in an order in which no packet meets half of a change.
 //!
-//! Hops first (rings may point to them), then rings and services, then the prefixes that lead packets there; what goes
-//! away leaves in the opposite order.
+//! Hops first (rings may point to them), then rings and routes, then the client and virtual prefixes that lead packets
+//! there; what goes away leaves in the opposite order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use slr_model::{HostState, NodeName, VirtualSubnet, Weight};
-use slr_policy::{Member, Placement, RingError, RingSpec, TableError};
-use thiserror::Error;
+use slr_model::{NodeName, VirtualSubnet};
 
-use super::desired::{Config, Desired, Subnet};
+use super::check::check;
+use super::desired::{Config, Desired};
 use super::hops::HopChanges;
-use super::rings::{PublishError, Published, User, service_entries};
+use super::layout::Layout;
+use super::moved::{Moved, Routes};
+use super::rings::{Published, RouteId};
 use super::tables::Tables;
 use super::{Router, addr, subnets};
-use crate::abi::{Pod, router_config, service_key, slr_const};
+use crate::abi::{Pod, router_config, service, subnet};
 use crate::table::{MapError, Table};
+
+pub use super::check::ApplyError;
 
 /// What changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,88 +38,10 @@ pub struct Applied {
     pub subnets_removed: Vec<VirtualSubnet>,
     /// Rings written.
     pub rings_published: u64,
-    /// Slots of rings whose current host changed.
+    /// Slots of these rings whose current host changed, each ring once though many routes may share it.
     pub slots_moved: u64,
-}
-
-/// Why a desired state was not applied.
-#[derive(Debug, Error)]
-pub enum ApplyError {
-    /// More hosts than hop templates.
-    #[error("{given} hosts: the table holds {}", slr_const::SLR_HOPS_MAX.0 - 1)]
-    TooManyHosts {
-        /// How many.
-        given: usize,
-    },
-    /// More subnets than ids.
-    #[error("{given} virtual subnets: the table holds {}", slr_const::SLR_SUBNETS_MAX.0)]
-    TooManySubnets {
-        /// How many.
-        given: usize,
-    },
-    /// A subnet names a host that is not in the list.
-    #[error("subnet {subnet} names host {host}, which is not in the list of hosts")]
-    UnknownHost {
-        /// The subnet.
-        subnet: VirtualSubnet,
-        /// The host.
-        host: NodeName,
-    },
-    /// Two hosts share a tunnel address, or two subnets a prefix.
-    #[error("{what} {which} is given twice")]
-    Duplicate {
-        /// What kind.
-        what: &'static str,
-        /// Which.
-        which: String,
-    },
-    /// A ring's members are inconsistent.
-    #[error("subnet {subnet}: {source}")]
-    Ring {
-        /// The subnet.
-        subnet: VirtualSubnet,
-        /// What is wrong.
-        source: RingError,
-    },
-    /// The rings do not fit.
-    #[error(transparent)]
-    Rings(#[from] TableError),
-    /// A kernel table refused.
-    #[error(transparent)]
-    Map(#[from] MapError),
-}
-
-impl From<PublishError> for ApplyError {
-    fn from(e: PublishError) -> Self {
-        match e {
-            PublishError::Table(e) => Self::Rings(e),
-            PublishError::Map(e) => Self::Map(e),
-        }
-    }
-}
-
-/// What must hold before anything is written.
-fn check(desired: &Desired) -> Result<(), ApplyError> {
-    let mut seen = BTreeSet::new();
-    for host in &desired.hosts {
-        if !seen.insert(host.address) {
-            return Err(ApplyError::Duplicate { what: "host address", which: host.address.to_string() });
-        }
-    }
-    let names: BTreeSet<_> = desired.hosts.iter().map(|host| &host.name).collect();
-    let mut prefixes = BTreeSet::new();
-    for subnet in &desired.subnets {
-        if !prefixes.insert(subnet.prefix) {
-            return Err(ApplyError::Duplicate { what: "subnet", which: subnet.prefix.to_string() });
-        }
-        if let Some((host, _)) = subnet.members.iter().find(|(host, _)| !names.contains(host)) {
-            return Err(ApplyError::UnknownHost { subnet: subnet.prefix, host: host.clone() });
-        }
-    }
-    if desired.subnets.len() > slr_const::SLR_SUBNETS_MAX.0 as usize {
-        return Err(ApplyError::TooManySubnets { given: desired.subnets.len() });
-    }
-    Ok(())
+    /// Routes of which slots point elsewhere now, for whatever reason.
+    pub moved: Vec<Moved>,
 }
 
 fn settings(config: &Config, pending_sets: u32) -> router_config {
@@ -156,45 +81,30 @@ impl Router {
         let Some(hops) = self.hops.reconcile(desired, &self.tables)? else {
             return Err(ApplyError::TooManyHosts { given: desired.hosts.len() });
         };
-        let before = self.tables.settings.get(&0)?.unwrap_or_default();
-        self.tables.settings.put(&0, &settings(&desired.config, self.tables.pending_v4.capacity()))?;
-        if before.seed != desired.config.seed {
-            self.tables.forget_pending()?; // they are kept under the seed's hash: not found now, and stale if it came back
-        }
-        let addresses: Vec<_> = desired.tunnel_addresses.iter().map(|address| addr::key(*address)).collect();
-        reconcile_keys(&self.tables.tunnel_addrs, &addresses)?;
-        let upstreams: Vec<_> = desired.upstreams.iter().map(|net| addr::prefix_key(*net)).collect();
-        reconcile_keys(&self.tables.upstreams, &upstreams)?;
-
+        self.write_settings(desired)?;
         let mut applied = Applied::default();
+        let before = Routes { rings: self.descriptors(), listed_only: self.listed_only()? };
+        let names = self.classes.names();
         self.hide_removed(desired, &mut applied)?;
-        let mut wanted = BTreeMap::new();
-        let mut by_id: BTreeMap<User, &Subnet> = BTreeMap::new();
-        for subnet in &desired.subnets {
-            let known = self.subnets.get(&subnet.prefix).is_some();
-            let id = self
-                .subnets
-                .assign(subnet.prefix)
-                .ok_or(ApplyError::TooManySubnets { given: desired.subnets.len() })?;
-            if !known {
-                self.tables.subnet_usage.clear(u32::from(id))?;
-            }
-            // The ring it has: another subnet that had this id may have left one that stays as it is.
-            let ring = self.rings.ring_of(id).map(|(index, _)| index);
-            match (known, subnets::write(id, subnet, ring, &self.tables)?) {
-                (false, _) => applied.subnets_added.push(subnet.prefix),
-                (true, true) => applied.subnets_changed.push(subnet.prefix),
-                (true, false) => {}
-            }
-            let source = |source| ApplyError::Ring { subnet: subnet.prefix, source };
-            wanted.insert(id, self.ring_spec(subnet, desired).map_err(source)?);
-            by_id.insert(id, subnet);
-        }
-        let published = self.publish(&wanted, &by_id, &hops)?;
-        self.reconcile_services(&by_id)?;
+        let rings = &self.rings;
+        let held = |subnet| rings.classes_of(subnet);
+        let layout = Layout::new(desired, &self.hops.ids(), &mut self.subnets, &mut self.classes, held)?;
+        let known = self.begin_subnets(&layout, &mut applied)?;
+        let published = self.publish(&layout, &hops)?;
+        let mut changed = self.reconcile_services(&layout)?;
+        changed.extend(self.classes.write(&layout.subnets, &self.tables)?);
+        changed.extend(self.end_subnets(&layout, &known)?);
         for (prefix, id) in self.subnets.iter() {
             subnets::expose(id, prefix, &self.tables)?;
         }
+        applied.subnets_changed = layout
+            .subnets
+            .iter()
+            .filter(|(id, _)| known.contains_key(id) && changed.contains(id))
+            .map(|(_, subnet)| subnet.prefix)
+            .collect();
+        let after = Routes { rings: self.descriptors(), listed_only: layout.listed_only() };
+        applied.moved = self.moved(&before, &after, &names);
         let gone = self.hops.remove(&hops.doomed, &self.tables)?;
         applied.hosts_removed = hops.doomed;
         applied.hosts_added = hops.added;
@@ -206,13 +116,27 @@ impl Router {
         Ok(applied)
     }
 
+    fn write_settings(&mut self, desired: &Desired) -> Result<(), MapError> {
+        let before = self.tables.settings.get(&0)?.unwrap_or_default();
+        self.tables.settings.put(&0, &settings(&desired.config, self.tables.pending_v4.capacity()))?;
+        if before.seed != desired.config.seed {
+            self.tables.forget_pending()?; // they are kept under the seed's hash: not found now, and stale if it came back
+        }
+        let addresses: Vec<_> = desired.tunnel_addresses.iter().map(|address| addr::key(*address)).collect();
+        reconcile_keys(&self.tables.tunnel_addrs, &addresses)?;
+        let upstreams: Vec<_> = desired.upstreams.iter().map(|net| addr::prefix_key(*net)).collect();
+        reconcile_keys(&self.tables.upstreams, &upstreams)
+    }
+
     /// Subnets that are gone stop matching before anything else of theirs changes.
     fn hide_removed(&mut self, desired: &Desired, applied: &mut Applied) -> Result<(), MapError> {
-        let gone: Vec<_> =
-            self.subnets.iter().filter(|(prefix, _)| !desired.subnets.iter().any(|s| s.prefix == *prefix)).collect();
+        let stays: BTreeSet<_> = desired.subnets.iter().map(|subnet| subnet.prefix).collect();
+        let gone: Vec<_> = self.subnets.iter().filter(|(prefix, _)| !stays.contains(prefix)).collect();
         for (prefix, id) in &gone {
             subnets::hide(*prefix, &self.tables)?;
+            self.accounts.close(*id, &self.tables)?;
             self.tables.subnets.put(&u32::from(*id), &Default::default())?;
+            self.classes.forget(*id, &self.tables)?;
         }
         if !gone.is_empty() {
             // Flows are matched before subnets: those of a subnet that is gone go too, before another gets its id.
@@ -226,61 +150,82 @@ impl Router {
         Ok(())
     }
 
-    /// New flows go to active hosts that can be reached, by weight. All hosts count for the ring's size.
-    fn ring_spec(&self, subnet: &Subnet, desired: &Desired) -> Result<RingSpec, RingError> {
-        let members: Vec<Member> = subnet
-            .members
-            .iter()
-            .filter_map(|(name, weight)| {
-                let host = desired.hosts.iter().find(|host| host.name == *name)?;
-                let entry = self.hops.get(host.address)?;
-                let takes = host.state == HostState::Active && host.is_reachable(&desired.sources);
-                let weight = if takes { *weight } else { Weight::ZERO };
-                Some(Member { name: name.clone(), hop: entry.id, weight })
-            })
-            .collect();
-        RingSpec::new(&members, Placement::for_hosts(members.len(), desired.config.seed))
+    /// New subnets are written, not yet exposed; those that are known look up what is or will be there. Returns what the
+    /// kernel knew of these.
+    fn begin_subnets(&mut self, layout: &Layout, applied: &mut Applied) -> Result<BTreeMap<u16, subnet>, MapError> {
+        let mut known = BTreeMap::new();
+        for (id, desired) in &layout.subnets {
+            // The ring it has: another subnet that had this id may have left one that stays as it is.
+            let ring = self.rings.ring_of(RouteId::of_subnet(*id)).map_or(0, |(index, _)| index);
+            let mut value = subnets::value(desired, ring);
+            if let Some(before) = subnets::read(*id, &self.tables)? {
+                value.flags = subnets::flags_between(before.flags, value.flags);
+                if before.account != value.account {
+                    self.accounts.close(*id, &self.tables)?;
+                }
+                known.insert(*id, before);
+            } else {
+                self.tables.subnet_usage.clear(u32::from(*id))?;
+                applied.subnets_added.push(desired.prefix);
+            }
+            subnets::write(*id, &value, &self.tables)?;
+        }
+        Ok(known)
     }
 
-    fn publish(
-        &mut self,
-        wanted: &BTreeMap<User, RingSpec>,
-        subnets: &BTreeMap<User, &Subnet>,
-        hops: &HopChanges,
-    ) -> Result<Published, ApplyError> {
+    /// All routes stand. Returns the subnets whose policies differ from what they were.
+    fn end_subnets(&self, layout: &Layout, known: &BTreeMap<u16, subnet>) -> Result<Vec<u16>, MapError> {
+        let mut changed = Vec::new();
+        for (id, desired) in &layout.subnets {
+            let ring = self.rings.ring_of(RouteId::of_subnet(*id)).map_or(0, |(index, _)| index);
+            let value = subnets::value(desired, ring);
+            subnets::write(*id, &value, &self.tables)?;
+            let policies = |of: &subnet| subnet { ring: 0, ..*of };
+            if known.get(id).is_some_and(|before| policies(before).bytes() != policies(&value).bytes()) {
+                changed.push(*id);
+            }
+        }
+        Ok(changed)
+    }
+
+    fn publish(&mut self, layout: &Layout, hops: &HopChanges) -> Result<Published, ApplyError> {
         let tables: &Tables = &self.tables;
-        let attach = |user: User, ring: u32| {
-            let Some(subnet) = subnets.get(&user) else { return Ok(()) };
-            subnets::write(user, subnet, Some(ring), tables)?;
-            service_entries(user, subnet, ring).iter().try_for_each(|(key, value)| tables.services.put(key, value))
+        let attach = |route: RouteId, ring: u32| {
+            if route.is_of_subnet() {
+                return subnets::set_ring(route.subnet, ring, tables);
+            }
+            let mask = u32::from(layout.masks[&route].bits());
+            tables.services.put(&route.key(), &service { ring, mask })
         };
-        let detach = |user: User| {
-            let mut keys: Vec<service_key> = Vec::new();
-            tables.services.for_each(|key, _| keys.extend((key.subnet == user).then_some(key)))?;
-            keys.iter().try_for_each(|key| tables.services.remove(key).map(drop))
+        let detach = |route: RouteId| {
+            if route.is_of_subnet() {
+                subnets::set_ring(route.subnet, 0, tables)
+            } else {
+                tables.services.remove(&route.key()).map(drop)
+            }
         };
-        Ok(self.rings.publish(wanted, &hops.removed, tables, attach, detach)?)
+        Ok(self.rings.publish(&layout.rings, &hops.removed, tables, attach, detach)?)
     }
 
-    /// A subnet's list of services, or its key mask, may change while its ring does not.
-    fn reconcile_services(&self, subnets: &BTreeMap<User, &Subnet>) -> Result<(), MapError> {
-        let mut wanted = Vec::new();
-        for (id, subnet) in subnets {
-            let ring = self.rings.ring_of(*id).map_or(0, |(index, _)| index);
-            wanted.extend(service_entries(*id, subnet, ring));
-        }
-        let present = self.tables.services.entries()?;
-        for (key, value) in &wanted {
-            let same = |(k, v): &(service_key, _)| k.bytes() == key.bytes() && Pod::bytes(v) == value.bytes();
-            if !present.iter().any(same) {
-                self.tables.services.put(key, value)?;
+    /// A route's key mask may change while its ring does not. Returns the subnets of which something changed.
+    fn reconcile_services(&self, layout: &Layout) -> Result<BTreeSet<u16>, MapError> {
+        let mut present: BTreeMap<_, _> = BTreeMap::new();
+        self.tables.services.for_each(|key, value| {
+            present.insert(key.bytes().to_vec(), (key, value));
+        })?;
+        let mut changed = BTreeSet::new();
+        for (route, mask) in layout.masks.iter().filter(|(route, _)| !route.is_of_subnet()) {
+            let ring = self.rings.ring_of(*route).map_or(0, |(index, _)| index);
+            let (key, value) = (route.key(), service { ring, mask: u32::from(mask.bits()) });
+            if present.remove(key.bytes()).is_none_or(|(_, have)| have.bytes() != value.bytes()) {
+                self.tables.services.put(&key, &value)?;
+                changed.insert(route.subnet);
             }
         }
-        for (have, _) in present {
-            if !wanted.iter().any(|(key, _)| key.bytes() == have.bytes()) {
-                self.tables.services.remove(&have)?;
-            }
+        for (key, _) in present.values() {
+            self.tables.services.remove(key)?;
+            changed.insert(key.subnet);
         }
-        Ok(())
+        Ok(changed)
     }
 }

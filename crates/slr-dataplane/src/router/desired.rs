@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use slr_model::{EchoPolicy, HostState, KeyMask, MacAddr, NodeName, OrphanPolicy, Service, VirtualSubnet, Weight};
+use slr_model::{
+    ClassName, EchoPolicy, HostState, KeyMask, MacAddr, NodeName, OrphanPolicy, Service, VirtualSubnet, Weight,
+};
 
 /// The whole desired state of a router's data plane.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,14 +99,63 @@ pub struct Subnet {
     pub prefix: VirtualSubnet,
     /// Whom its traffic is charged to.
     pub account: u32,
-    /// The (protocol, port) pairs it serves; `None`: all. What is not served passes to the kernel.
-    pub services: Option<Vec<Service>>,
+    /// Serves only the (protocol, port) pairs that a route names, each by the routes that name it; the others pass to the
+    /// kernel. Otherwise everything is served.
+    pub listed_only: bool,
     /// What happens to a mid-flow packet that nobody knows.
     pub orphan: OrphanPolicy,
     /// What happens to an echo request.
     pub echo: EchoPolicy,
+    /// Clients that may have routes of their own.
+    pub classes: Vec<Class>,
+    /// Where new flows go, each (class, service) at most once; see [`Route`].
+    pub routes: Vec<Route>,
+}
+
+/// Clients by their prefixes. A client is of the class that has the longest prefix it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// Its name; unique in its subnet.
+    pub name: ClassName,
+    /// Its clients. Prefixes of the other family than the subnet's match nobody and are left out.
+    pub clients: Vec<IpNet>,
+}
+
+/// Where new flows of some clients to some service go. Of several routes that fit a packet the first in this order
+/// decides, also if it has nobody to send to:
+///
+/// 1. the client's class, the service;
+/// 2. no class, the service;
+/// 3. the client's class, no service;
+/// 4. no class, no service.
+///
+/// The service comes before the class: it says who can answer at all, a class only who shall. So who sends a class
+/// elsewhere gives it a route for each service that has one. ICMP is no service: it takes 3 or 4, also in a subnet that
+/// [serves listed services only](Subnet::listed_only). Without any route that fits, new flows are dropped as
+/// `drop_no_active_host`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Whose flows; `None`: of clients whose class has no route of its own for this.
+    pub class: Option<ClassName>,
+    /// To what; `None`: whatever no route names.
+    pub service: Option<Service>,
     /// Which fields take part in placement.
     pub key_mask: KeyMask,
-    /// Hosts that take new flows, with their weights. Weight 0, or absence: no new flows.
+    /// Hosts that take new flows, with their weights. Weight 0, or absence: no new flows. The number of members, those of
+    /// weight 0 too, decides the ring's size: who keeps silent members keeps the slots where they are.
     pub members: Vec<(NodeName, Weight)>,
+}
+
+impl Subnet {
+    /// Whether some route names this service.
+    pub fn names(&self, service: Service) -> bool {
+        self.routes.iter().any(|route| route.service == Some(service))
+    }
+}
+
+impl Route {
+    /// The route of whatever no other names, placed by the whole key.
+    pub fn to(members: Vec<(NodeName, Weight)>) -> Self {
+        Self { class: None, service: None, key_mask: KeyMask::ALL, members }
+    }
 }

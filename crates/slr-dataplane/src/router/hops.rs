@@ -3,7 +3,7 @@
 //! A flow remembers index and generation. A generation changes when the index goes to another host, and when its host
 //! goes down: both un-pin the flows, and nothing else does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use slr_model::{HopId, HostState, NodeName};
@@ -80,6 +80,20 @@ impl HopTable {
         (1..=HopId::MAX).filter_map(|n| HopId::new(n).ok()).find(|id| !used.contains(*id)).map(|id| (id, 1))
     }
 
+    /// An index for every desired host, those that [`HopTable::reconcile`] would find and some that are free. `None`: more
+    /// hosts than the table has room for.
+    pub fn foresee(&self, desired: &Desired) -> Option<BTreeMap<IpAddr, HopId>> {
+        let used: BTreeSet<HopId> = self.entries.values().map(|entry| entry.id).collect();
+        let mut free = (1..=HopId::MAX).filter_map(|n| HopId::new(n).ok()).filter(|id| !used.contains(id));
+        let mut index = |address| self.entries.get(&address).map(|entry| entry.id).or_else(|| free.next());
+        desired.hosts.iter().map(|host| Some((host.address, index(host.address)?))).collect()
+    }
+
+    /// Indexes by tunnel address.
+    pub fn ids(&self) -> BTreeMap<IpAddr, HopId> {
+        self.entries.iter().map(|(address, entry)| (*address, entry.id)).collect()
+    }
+
     /// Write templates for every desired host. `None`: more hosts than the table has room for.
     pub fn reconcile(&mut self, desired: &Desired, tables: &Tables) -> Result<Option<HopChanges>, MapError> {
         let mut changes = HopChanges::default();
@@ -104,8 +118,9 @@ impl HopTable {
             }
             self.entries.insert(host.address, entry);
         }
+        let stays: BTreeSet<IpAddr> = desired.hosts.iter().map(|host| host.address).collect();
         for (address, entry) in &self.entries {
-            if !desired.hosts.iter().any(|host| host.address == *address) {
+            if !stays.contains(address) {
                 changes.doomed.push(*address);
                 changes.removed.insert(entry.id);
             }

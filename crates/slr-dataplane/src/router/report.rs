@@ -1,13 +1,16 @@
 //! Reading the tables for people: what `slr-router show` prints.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::AddAssign;
 
-use slr_model::{FlowKey, NodeName, Protocol, VirtualSubnet};
+use slr_model::{ClassName, FlowKey, HopId, NodeName, Protocol, Service, VirtualSubnet};
 
 use super::desired::Link;
+use super::rings::RouteId;
 use super::tables::flow_of_path;
 use super::{Router, addr, hops, template};
-use crate::abi::{counter, flow, flow_key_v4, flow_key_v6, pending_head, slr_const};
+use crate::abi::{counter, flow, flow_key_v4, flow_key_v6, pending_head, slr_const, usage};
 use crate::reason::RouterReason;
 use crate::table::MapError;
 
@@ -29,6 +32,20 @@ pub struct Usage {
     pub bytes: u64,
     /// New flows placed.
     pub flows: u64,
+}
+
+impl From<usage> for Usage {
+    fn from(total: usage) -> Self {
+        Self { packets: total.packets, bytes: total.bytes, flows: total.flows }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.flows += other.flows;
+    }
 }
 
 /// A next hop as the kernel has it.
@@ -65,12 +82,34 @@ pub struct SubnetStatus {
     pub id: u16,
     /// Whom it is charged to.
     pub account: u32,
-    /// Slots of its ring.
+    /// Serves only what a route names.
+    pub listed_only: bool,
+    /// Where new flows go.
+    pub routes: Vec<RouteStatus>,
+    /// What went there.
+    pub usage: Usage,
+}
+
+/// Where new flows of some clients to some service go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteStatus {
+    /// Whose; `None`: clients whose class has no route of its own for this.
+    pub class: Option<ClassName>,
+    /// To what; `None`: whatever no route names.
+    pub service: Option<Service>,
+    /// The ring's index; routes of one index share it.
+    pub ring: u32,
+    /// Slots of the ring.
     pub ring_slots: u32,
     /// How many of them each host has.
     pub shares: Vec<(NodeName, u32)>,
-    /// What went there.
-    pub usage: Usage,
+}
+
+impl SubnetStatus {
+    /// The route of whatever no other names.
+    pub fn own_route(&self) -> Option<&RouteStatus> {
+        self.routes.iter().find(|route| route.class.is_none() && route.service.is_none())
+    }
 }
 
 /// A remembered flow.
@@ -135,7 +174,7 @@ impl Router {
                     ifindex: current.ifindex,
                     mtu: current.link_mtu,
                 },
-                usage: Usage { packets: usage.packets, bytes: usage.bytes, flows: usage.flows },
+                usage: usage.into(),
             });
         }
         Ok(all)
@@ -143,31 +182,41 @@ impl Router {
 
     /// Every virtual subnet.
     pub fn subnets(&self) -> Result<Vec<SubnetStatus>, MapError> {
+        let names = self.hop_names();
         let mut all = Vec::new();
         for (prefix, id) in self.subnets.iter() {
-            let usage = hops::total(&self.tables.subnet_usage.get(u32::from(id))?);
-            let ring = self.rings.ring_of(id);
-            let shares = ring.map(|(_, ring)| ring.shares()).unwrap_or_default();
+            let known = self.tables.subnets.get(&u32::from(id))?.unwrap_or_default();
             all.push(SubnetStatus {
                 prefix,
                 id,
-                account: self.tables.subnets.get(&u32::from(id))?.unwrap_or_default().account,
-                ring_slots: ring.map_or(0, |(_, ring)| ring.len()),
-                shares: shares.into_iter().filter_map(|(hop, n)| Some((self.name_of(hop.get())?, n))).collect(),
-                usage: Usage { packets: usage.packets, bytes: usage.bytes, flows: usage.flows },
+                account: known.account,
+                listed_only: known.flags & slr_const::SUBNET_PORTS.0 != 0,
+                routes: self.rings.routes_of(id).map(|(route, ring)| self.route(route, ring, &names)).collect(),
+                usage: hops::total(&self.tables.subnet_usage.get(u32::from(id))?).into(),
             });
         }
         Ok(all)
     }
 
-    fn name_of(&self, hop: u16) -> Option<NodeName> {
-        self.hops.by_id(hop).and_then(|entry| entry.host.as_ref()).map(|host| host.name.clone())
+    fn route(&self, route: RouteId, ring: u32, names: &BTreeMap<HopId, &NodeName>) -> RouteStatus {
+        let shares = self.rings.ring_of(route).map(|(_, ring)| ring.shares()).unwrap_or_default();
+        RouteStatus {
+            class: self.classes.name(route.subnet, route.class).cloned(),
+            service: route.service,
+            ring,
+            ring_slots: shares.values().sum(),
+            shares: shares.into_iter().filter_map(|(hop, n)| Some(((*names.get(&hop)?).clone(), n))).collect(),
+        }
+    }
+
+    pub(super) fn hop_names(&self) -> BTreeMap<HopId, &NodeName> {
+        self.hops.iter().filter_map(|entry| Some((entry.id, &entry.host.as_ref()?.name))).collect()
     }
 
     /// Remembered flows that `wanted` accepts, at most `limit`; pinned ones first.
     pub fn flows(&self, limit: usize, wanted: impl Fn(&FlowStatus) -> bool) -> Result<Vec<FlowStatus>, MapError> {
         let now = self.clock()?;
-        let names: std::collections::BTreeMap<u16, (u16, Option<NodeName>)> = self
+        let names: BTreeMap<u16, (u16, Option<NodeName>)> = self
             .hops
             .iter()
             .map(|e| (e.id.get(), (e.generation, e.host.as_ref().map(|host| host.name.clone()))))

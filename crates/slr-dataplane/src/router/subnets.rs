@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use slr_model::{EchoPolicy, OrphanPolicy, VirtualSubnet};
+use slr_model::{EchoPolicy, KeyMask, OrphanPolicy, VirtualSubnet};
 
 use super::addr;
 use super::desired::Subnet;
 use super::tables::Tables;
-use crate::abi::{prefix_v4, slr_const, subnet};
+use crate::abi::{Pod, prefix_v4, slr_const, subnet};
 use crate::table::MapError;
 
-/// Ids in use. An id of a subnet that is gone may be given to another: flows only use it for accounting.
-#[derive(Debug, Default)]
+/// Ids in use. An id of a subnet that is gone may be given to another: its flows went with it.
+#[derive(Clone, Debug, Default)]
 pub struct SubnetIds {
     ids: BTreeMap<VirtualSubnet, u16>,
 }
@@ -50,39 +50,56 @@ impl SubnetIds {
 
 fn flags(desired: &Subnet) -> u32 {
     let mut flags = slr_const::SUBNET_LIVE.0;
-    if desired.services.is_some() {
-        flags |= slr_const::SUBNET_PORTS.0;
-    }
-    if desired.orphan == OrphanPolicy::Drop {
-        flags |= slr_const::SUBNET_ORPHAN_DROP.0;
-    }
-    match desired.echo {
-        EchoPolicy::Answer => {}
-        EchoPolicy::Forward => flags |= slr_const::SUBNET_ECHO_FORWARD.0,
-        EchoPolicy::Drop => flags |= slr_const::SUBNET_ECHO_DROP.0,
-    }
+    let mut set = |flag: slr_const, on: bool| flags |= if on { flag.0 } else { 0 };
+    set(slr_const::SUBNET_PORTS, desired.listed_only);
+    set(slr_const::SUBNET_ROUTES, desired.routes.iter().any(|route| route.service.is_some()));
+    set(slr_const::SUBNET_CLASSES, desired.routes.iter().any(|route| route.class.is_some()));
+    set(slr_const::SUBNET_ORPHAN_DROP, desired.orphan == OrphanPolicy::Drop);
+    set(slr_const::SUBNET_ECHO_FORWARD, desired.echo == EchoPolicy::Forward);
+    set(slr_const::SUBNET_ECHO_DROP, desired.echo == EchoPolicy::Drop);
     flags
 }
 
-/// Write what a subnet is, with a ring if it has another one now. True if something changed.
-pub fn write(id: u16, desired: &Subnet, ring: Option<u32>, tables: &Tables) -> Result<bool, MapError> {
-    use crate::abi::Pod;
+/// Flags while routes change: whatever was or will be looked up is looked up, and only what neither serves is refused.
+pub fn flags_between(before: u32, after: u32) -> u32 {
+    let (ports, routes) = (slr_const::SUBNET_PORTS.0, slr_const::SUBNET_ROUTES.0);
+    let lookups = routes | slr_const::SUBNET_CLASSES.0;
+    let listed = if before & ports != 0 { routes } else { 0 }; // a list was looked up without the other flag
+    after & !ports | before & lookups | listed | before & after & ports
+}
+
+/// What the kernel shall know of a subnet whose own route has this ring; 0: none.
+pub fn value(desired: &Subnet, ring: u32) -> subnet {
     let net = desired.prefix.net();
-    let before = tables.subnets.get(&u32::from(id))?.unwrap_or_default();
-    let value = subnet {
+    let own = desired.routes.iter().find(|route| route.class.is_none() && route.service.is_none());
+    subnet {
         prefix: addr::key(net.network()),
         flags: flags(desired),
         account: desired.account,
-        ring: ring.unwrap_or(before.ring),
-        mask: desired.key_mask.bits(),
+        ring,
+        mask: own.map_or(KeyMask::ALL, |route| route.key_mask).bits(),
         prefix_len: u8::try_from(addr::mapped_len(net)).expect("at most 128"),
         ..subnet::default()
-    };
-    let changed = before.bytes() != value.bytes();
-    if changed {
-        tables.subnets.put(&u32::from(id), &value)?;
     }
-    Ok(changed)
+}
+
+/// What the kernel knows of a subnet; `None` if nobody has this id.
+pub fn read(id: u16, tables: &Tables) -> Result<Option<subnet>, MapError> {
+    Ok(tables.subnets.get(&u32::from(id))?.filter(|subnet| subnet.flags & slr_const::SUBNET_LIVE.0 != 0))
+}
+
+/// Write it, unless the kernel knows it already.
+pub fn write(id: u16, value: &subnet, tables: &Tables) -> Result<(), MapError> {
+    let same = read(id, tables)?.is_some_and(|before| before.bytes() == value.bytes());
+    if same { Ok(()) } else { tables.subnets.put(&u32::from(id), value) }
+}
+
+/// Give the subnet's own route another ring; nothing if the subnet is gone.
+pub fn set_ring(id: u16, ring: u32, tables: &Tables) -> Result<(), MapError> {
+    match read(id, tables)? {
+        Some(before) => tables.subnets.put(&u32::from(id), &subnet { ring, ..before }),
+        None => Ok(()),
+    }
 }
 
 /// Let packets to the prefix find the subnet. Writes only what differs; true if packets did not find it before.

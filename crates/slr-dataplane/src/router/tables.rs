@@ -3,8 +3,9 @@
 use std::os::fd::AsFd;
 
 use crate::abi::{
-    Pod, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, pending_head, pending_set_v4, pending_set_v6,
-    prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const, subnet, usage,
+    Pod, bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, pending_head,
+    pending_set_v4, pending_set_v6, prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const,
+    subnet, usage,
 };
 use crate::object::{LoadError, Loaded};
 use crate::sys::MappedWords;
@@ -23,9 +24,11 @@ pub struct Tables {
     pub prefixes_v4: Table<prefix_v4, u32>,
     pub prefixes_v6: Table<prefix_v6, u32>,
     pub subnets: Table<u32, subnet>,
+    pub classes: Table<class_key, u32>,
     pub services: Table<service_key, service>,
     pub tunnel_addrs: Table<slr_addr, u32>,
     pub upstreams: Table<prefix_v6, u32>,
+    pub buckets: Table<bucket_key, bucket>,
     pub settings: Table<u32, router_config>,
     pub reasons: PerCpu<counter>,
     pub hop_usage: PerCpu<usage>,
@@ -112,9 +115,11 @@ impl Tables {
             prefixes_v4: Table::open(loaded, "prefixes_v4")?,
             prefixes_v6: Table::open(loaded, "prefixes_v6")?,
             subnets: Table::open(loaded, "subnets")?,
+            classes: Table::open(loaded, "classes")?,
             services: Table::open(loaded, "services")?,
             tunnel_addrs: Table::open(loaded, "tunnel_addrs")?,
             upstreams: Table::open(loaded, "upstreams")?,
+            buckets: Table::open(loaded, "buckets")?,
             settings: Table::open(loaded, "settings")?,
             reasons: PerCpu::open(loaded, "reasons")?,
             hop_usage: PerCpu::open(loaded, "hop_usage")?,

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::plan::{Body, Change, Damage, Event, FragmentPlan, ISN, Plan, Tunnel};
+use crate::plan::{Body, CLASSES, Change, Damage, Event, FragmentPlan, ISN, Plan, Routing, SERVICES, Tunnel};
 
 fn port() -> impl Strategy<Value = (u16, u16)> {
     (prop_oneof![9 => select(vec![40000, 40001, 40002]), 1 => Just(0u16)], select(vec![80, 81, 53]))
@@ -74,7 +74,7 @@ fn plan() -> impl Strategy<Value = Plan> {
     let who = (
         any::<bool>(),
         prop_oneof![15 => 0..3usize, 1 => 3..6usize],
-        0..9usize,
+        0..10usize,
         select(vec![0u8, 1, 2, 3, 0xb8, 0xff]),
         any::<bool>(),
     );
@@ -117,7 +117,7 @@ fn tame_plan() -> impl Strategy<Value = Plan> {
         1 => Just(FragmentPlan::First(1)),
         1 => Just(FragmentPlan::Later(1)),
     ];
-    let to = select(vec![0usize, 0, 0, 1, 2, 3]);
+    let to = select(vec![0usize, 0, 0, 1, 2, 3, 4, 4]);
     let payload = prop_oneof![9 => 0..64usize, 1 => 1200..1500usize];
     let padding = prop_oneof![8 => Just(0usize), 1 => 1..20usize];
     let from_upstream = Tunnel { v6: false, from: 0, to: 0, tos: 0, in_fragment: false };
@@ -142,6 +142,19 @@ fn tame_plan() -> impl Strategy<Value = Plan> {
     )
 }
 
+fn routing() -> impl Strategy<Value = Routing> {
+    let whose = || (prop::option::of(0..CLASSES.len()), prop::option::of(0..SERVICES.len()));
+    prop_oneof![
+        1 => any::<bool>().prop_map(Routing::ListedOnly),
+        4 => (whose(), 0..8u8, 1..16u8)
+            .prop_map(|((class, service), hosts, mask)| Routing::Route { class, service, hosts, mask }),
+        2 => whose().prop_map(|(class, service)| Routing::NoRoute { class, service }),
+        2 => (0..CLASSES.len(), any::<u8>()).prop_map(|(class, clients)| Routing::Class { class, clients }),
+        1 => (0..CLASSES.len()).prop_map(Routing::NoClass),
+        1 => Just(Routing::EchoForward),
+    ]
+}
+
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         3 => prop::array::uniform3(0..4u16).prop_map(Change::Weights),
@@ -152,7 +165,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (0..3usize, select(vec![1280u16, 1400, 1500, 2000])).prop_map(|(host, mtu)| Change::Mtu(host, mtu)),
         1 => (7..9u64).prop_map(Change::Seed),
         1 => (0..3u8).prop_map(Change::AddSubnet),
-        1 => (0..14usize).prop_map(Change::RemoveSubnet),
+        1 => (0..16usize).prop_map(Change::RemoveSubnet),
+        6 => (select(vec![0usize, 1, 6, 7, 14, 15, 14, 15]), routing()).prop_map(|(subnet, what)| Change::Routing(subnet, what)),
         2 => Just(Change::Restore),
     ]
 }

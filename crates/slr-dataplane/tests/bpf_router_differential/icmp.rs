@@ -5,8 +5,9 @@ use slr_dataplane::router::Subnet;
 use slr_model::EchoPolicy;
 
 use crate::emit;
-use crate::model::{Flow, Model, Packet, Path, flow_of, is_martian, serves, source_for};
+use crate::model::{Flow, Model, Packet, Path, flow_of, is_martian, source_for};
 use crate::parse::{self, Datagram, Fragment, IN_IP, TCP, UDP};
+use crate::routing;
 
 impl Model {
     /// The reason to forward or answer by, with the path if it is forwarded; or the reason to stop.
@@ -17,7 +18,7 @@ impl Model {
         let ours = |reason| if subnet.is_some() { reason } else { R::PassNotOurs };
         if datagram.protocol != if v6 { 58 } else { 1 } {
             return Err(match &subnet {
-                Some(subnet) if subnet.services.is_some() => self.leave_to_kernel(datagram, subnet),
+                Some(subnet) if subnet.listed_only => self.leave_to_kernel(datagram, subnet),
                 _ => ours(R::DropProtocol),
             });
         }
@@ -43,7 +44,7 @@ impl Model {
         let flow = Flow { client, to, protocol: quote.protocol };
         let pinned = self.alive(self.pinned.get(&flow).copied());
         let known = pinned.or_else(|| self.alive(self.pending.get(&flow).map(|(path, _)| *path)));
-        if known.is_none() && !serves(&subnet, &flow) {
+        if known.is_none() && !routing::serves(&subnet, &flow) {
             return Err(self.leave_to_kernel(datagram, &subnet));
         }
         let path = known.map_or_else(|| self.place(&subnet, &flow), Ok)?;

@@ -12,6 +12,7 @@ mod icmp;
 mod model;
 mod parse;
 mod plan;
+mod routing;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -28,8 +29,8 @@ fn change(desired: &mut Desired, change: &Change) {
     let name_of = |host: usize| site::HOSTS[host].0;
     match *change {
         Change::Weights(weights) => {
-            for subnet in &mut desired.subnets {
-                for ((_, weight), new) in subnet.members.iter_mut().zip(weights) {
+            for route in site::routes_mut(desired) {
+                for ((_, weight), new) in route.members.iter_mut().zip(weights) {
                     *weight = Weight::new(new).expect("a weight");
                 }
             }
@@ -46,8 +47,9 @@ fn change(desired: &mut Desired, change: &Change) {
                 return;
             }
             desired.hosts.iter_mut().filter(|h| &*h.name == name_of(host)).for_each(|host| host.name = new());
-            let members = desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.members);
-            members.filter(|(member, _)| &**member == name_of(host)).for_each(|(member, _)| *member = new());
+            site::members_mut(desired)
+                .filter(|(member, _)| &**member == name_of(host))
+                .for_each(|(member, _)| *member = new());
         }
         Change::Unlink => desired.hosts.iter_mut().filter(|h| &*h.name == "b").for_each(|host| host.link = None),
         Change::Mtu(host, mtu) => {
@@ -66,6 +68,12 @@ fn change(desired: &mut Desired, change: &Change) {
         Change::RemoveSubnet(index) => {
             if index < desired.subnets.len() {
                 desired.subnets.remove(index);
+            }
+        }
+        Change::Routing(index, what) => {
+            let names: Vec<String> = desired.hosts.iter().map(|host| host.name.to_string()).collect();
+            if let Some(subnet) = desired.subnets.get_mut(index) {
+                routing::change(subnet, what, &names);
             }
         }
         Change::Restore => *desired = site::site(),

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use slr_dataplane::reason::RouterReason as R;
-use slr_dataplane::router::{Desired, Host, Subnet};
+use slr_dataplane::router::{Desired, Host, Route, Subnet};
 use slr_model::{HopId, HostState, KeyMask, OrphanPolicy, VirtualSubnet, Weight};
 use slr_policy::{Member, Placement, Ring};
 
-use crate::emit;
 use crate::parse::{self, Datagram, Fragment, IN_IP, TCP, Unreadable};
+use crate::{emit, routing};
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -70,7 +70,7 @@ pub struct Model {
     pub desired: Desired,
     pub hops: BTreeMap<IpAddr, Hop>,
     lives: u64,
-    rings: BTreeMap<VirtualSubnet, (Ring, Vec<IpAddr>)>,
+    rings: BTreeMap<VirtualSubnet, Vec<(Ring, Vec<IpAddr>)>>,
     pub pinned: BTreeMap<Flow, Path>,
     pub pending: BTreeMap<Flow, (Path, u32)>,
     fragments: BTreeMap<(IpAddr, IpAddr, u32, u8), Led>,
@@ -93,7 +93,7 @@ impl Model {
         if self.desired.config.seed != desired.config.seed {
             self.pending.clear(); // they are kept under the seed's hash
         }
-        self.rings = desired.subnets.iter().map(|subnet| (subnet.prefix, ring(subnet, desired))).collect();
+        self.rings = desired.subnets.iter().map(|subnet| (subnet.prefix, rings(subnet, desired))).collect();
         self.desired = desired.clone();
     }
 
@@ -207,11 +207,7 @@ impl Model {
         }
         let subnet = self.subnet(datagram.destination).ok_or(R::PassNotOurs)?.clone();
         let Some(flow) = flow else {
-            return Err(if subnet.services.is_some() {
-                self.leave_to_kernel(datagram, &subnet)
-            } else {
-                R::DropProtocol
-            });
+            return Err(if subnet.listed_only { self.leave_to_kernel(datagram, &subnet) } else { R::DropProtocol });
         };
         if let Some(path) = self.alive(self.pending.get(&flow).map(|(path, _)| *path)) {
             return Ok((self.second_packet(datagram, flow, path), path));
@@ -219,7 +215,7 @@ impl Model {
         if is_martian(datagram.source) {
             return Err(R::DropMartian);
         }
-        if !serves(&subnet, &flow) {
+        if !routing::serves(&subnet, &flow) {
             return Err(self.leave_to_kernel(datagram, &subnet));
         }
         let opens = datagram.tcp_flags & (SYN | ACK | RST | FIN) == SYN;
@@ -266,8 +262,10 @@ impl Model {
     }
 
     pub fn place(&self, subnet: &Subnet, flow: &Flow) -> Result<Path, R> {
-        let (ring, hosts) = &self.rings[&subnet.prefix];
-        let hash = emit::flow_hash(self.desired.config.seed, flow, subnet.key_mask);
+        let route = routing::route(subnet, flow).ok_or(R::DropNoActiveHost)?;
+        let index = subnet.routes.iter().position(|other| other == route).expect("a route of the subnet");
+        let (ring, hosts) = &self.rings[&subnet.prefix][index];
+        let hash = emit::flow_hash(self.desired.config.seed, flow, route.key_mask);
         let slot = ring.slot_for((hash >> 32) as u32).ok_or(R::DropNoActiveHost)?;
         let host = hosts[slot.current().expect("a slot has a host").index() - 1];
         let entropy = emit::flow_hash(self.desired.config.seed, flow, KeyMask::ALL) as u16;
@@ -307,11 +305,6 @@ fn fragment_key(datagram: &Datagram) -> (IpAddr, IpAddr, u32, u8) {
     (datagram.source, datagram.destination, id, if datagram.source.is_ipv4() { datagram.protocol } else { 0 })
 }
 
-pub fn serves(subnet: &Subnet, flow: &Flow) -> bool {
-    let is_it = |s: &slr_model::Service| s.protocol.number() == flow.protocol && s.port.get() == flow.to.port();
-    subnet.services.as_ref().is_none_or(|listed| listed.iter().any(is_it))
-}
-
 pub fn source_for(host: IpAddr, desired: &Desired) -> Option<ipnet::IpNet> {
     desired.sources.iter().copied().find(|net| net.addr().is_ipv4() == host.is_ipv4())
 }
@@ -332,8 +325,12 @@ fn reachable(host: &Host, desired: &Desired) -> bool {
     host.link.is_some() && source_for(host.address, desired).is_some()
 }
 
-/// The ring of a subnet, and the hosts that the hops in it stand for.
-fn ring(subnet: &Subnet, desired: &Desired) -> (Ring, Vec<IpAddr>) {
+/// The rings of a subnet's routes, in their order, each with the hosts that the hops in it stand for.
+fn rings(subnet: &Subnet, desired: &Desired) -> Vec<(Ring, Vec<IpAddr>)> {
+    subnet.routes.iter().map(|route| ring(route, desired)).collect()
+}
+
+fn ring(route: &Route, desired: &Desired) -> (Ring, Vec<IpAddr>) {
     let hosts: Vec<IpAddr> = desired.hosts.iter().map(|host| host.address).collect();
     let member = |(name, weight): &(slr_model::NodeName, Weight)| {
         let index = desired.hosts.iter().position(|host| host.name == *name).expect("members are hosts");
@@ -341,7 +338,7 @@ fn ring(subnet: &Subnet, desired: &Desired) -> (Ring, Vec<IpAddr>) {
         let hop = HopId::new(u16::try_from(index + 1).expect("few hosts")).expect("few hosts");
         Member { name: name.clone(), hop, weight: if takes { *weight } else { Weight::ZERO } }
     };
-    let members: Vec<Member> = subnet.members.iter().map(member).collect();
+    let members: Vec<Member> = route.members.iter().map(member).collect();
     let placement = Placement::for_hosts(members.len(), desired.config.seed);
     (Ring::build(&members, placement).expect("a ring of these members"), hosts)
 }

@@ -23,8 +23,47 @@ pub enum Change {
     Seed(u64),
     AddSubnet(u8),
     RemoveSubnet(usize),
+    Routing(usize, Routing),
     Restore,
 }
+
+/// A change of a subnet's routes; services, classes, prefixes and hosts are those of small pools.
+#[derive(Clone, Copy, Debug)]
+pub enum Routing {
+    /// Serve only what is listed, or everything.
+    ListedOnly(bool),
+    /// A route to these hosts, a bit each, in place of the one that is there.
+    Route {
+        class: Option<usize>,
+        service: Option<usize>,
+        hosts: u8,
+        mask: u8,
+    },
+    NoRoute {
+        class: Option<usize>,
+        service: Option<usize>,
+    },
+    /// A class with these prefixes, a bit each.
+    Class {
+        class: usize,
+        clients: u8,
+    },
+    NoClass(usize),
+    EchoForward,
+}
+
+pub const SERVICES: [&str; 4] = ["tcp/80", "tcp/81", "udp/53", "udp/80"];
+pub const CLASSES: [&str; 3] = ["near", "wide", "third"];
+pub const CLIENTS: [&str; 8] = [
+    "198.51.100.7/32",
+    "198.51.100.0/24",
+    "198.0.0.0/8",
+    "0.0.0.0/0",
+    "2001:db8:c::7/128",
+    "2001:db8:c::/48",
+    "2001:db8::/32",
+    "::/0",
+];
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -81,8 +120,8 @@ pub enum Damage {
 
 const CLIENTS4: [&str; 6] = [C4, "198.51.100.8", "203.0.113.77", "127.0.0.9", "0.0.0.0", "255.255.255.255"];
 const CLIENTS6: [&str; 6] = [C6, "2001:db8:c::8", "2001:db8:d::77", "::1", "::", "ff02::1"];
-const TO4: [&str; 9] = [ANY4, A4, V4, LISTED4, STRICT4, ECHO4, EMPTY4, FOREIGN4, "192.0.2.77"];
-const TO6: [&str; 9] = [ANY6, A6, V6, LISTED6, STRICT6, ECHO6, EMPTY6, FOREIGN6, "2001:db8:2::77"];
+const TO4: [&str; 10] = [ANY4, A4, V4, LISTED4, MIXED4, STRICT4, ECHO4, EMPTY4, FOREIGN4, "192.0.2.77"];
+const TO6: [&str; 10] = [ANY6, A6, V6, LISTED6, MIXED6, STRICT6, ECHO6, EMPTY6, FOREIGN6, "2001:db8:2::77"];
 const FROM4: [&str; 3] = [UPSTREAM4, "10.9.0.77", STRANGER4];
 const FROM6: [&str; 3] = [UPSTREAM6, "fd00:9::77", STRANGER6];
 const OUTER_TO4: [&str; 2] = [TUNNEL4, "10.1.254.2"];

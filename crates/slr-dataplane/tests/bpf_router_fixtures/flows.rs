@@ -84,7 +84,7 @@ fn life(f: &Family) -> Vec<Case> {
 
 /// New flows go to this host alone, whichever the flow at hand has.
 pub fn only(desired: &mut Desired, host: &str) {
-    for (member, weight) in desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.members) {
+    for (member, weight) in site::members_mut(desired) {
         *weight = if &**member == host { Weight::default() } else { Weight::ZERO };
     }
 }

@@ -65,8 +65,8 @@ fn states(f: &Family) -> Vec<Case> {
                 remove_host(desired, "a");
                 desired.hosts.push(host("new", "10.1.0.77", 0x77));
                 let new = ("new".parse().expect("a name"), Weight::default());
-                for subnet in desired.subnets.iter_mut().filter(|subnet| subnet.members.is_empty()) {
-                    subnet.members.push(new.clone());
+                for route in site::routes_mut(desired).filter(|route| route.members.is_empty()) {
+                    route.members.push(new.clone());
                 }
             })
             .send(ack(f.client, 40000, f.on_a, 80, 9), R::FwdOrphanRing)
@@ -74,7 +74,7 @@ fn states(f: &Family) -> Vec<Case> {
         name("another host on the address of one that left inherits no flow")
             .change(|desired| {
                 host_mut(desired, "a").name = "new".parse().expect("a name");
-                for (member, _) in desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.members) {
+                for (member, _) in site::members_mut(desired) {
                     if &**member == "a" {
                         *member = "new".parse().expect("a name");
                     }
@@ -83,7 +83,7 @@ fn states(f: &Family) -> Vec<Case> {
             .send(ack(f.client, 40000, f.on_a, 80, 9), R::FwdOrphanRing)
             .to("new"),
         name("a host that is out of the subnet's members keeps its flows")
-            .change(|desired| desired.subnets.iter_mut().for_each(|subnet| subnet.members.retain(|(m, _)| &**m != "a")))
+            .change(|desired| site::routes_mut(desired).for_each(|route| route.members.retain(|(m, _)| &**m != "a")))
             .send(ack(f.client, 40000, f.on_a, 80, 9), R::FwdEstablished)
             .to("a")
             .send(syn(f.client, 40002, f.on_a, 80), R::DropNoActiveHost),
@@ -100,7 +100,7 @@ fn states(f: &Family) -> Vec<Case> {
 
 /// New flows go to this host alone; the others are in `state`.
 fn alone(desired: &mut Desired, name: &str, state: HostState) {
-    for (member, weight) in desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.members) {
+    for (member, weight) in site::members_mut(desired) {
         *weight = if &**member == name { Weight::default() } else { Weight::ZERO };
     }
     for host in &mut desired.hosts {
@@ -199,8 +199,8 @@ fn weights_move_no_flow_that_is_there_and_every_new_one_by_their_measure() {
         let before = placements(&bed, &f, FLOWS);
         for weights in [[1, 0, 0], [0, 1, 0], [0, 0, 1], [3, 2, 5], [0, 0, 0]] {
             bed.change(|desired| {
-                for subnet in &mut desired.subnets {
-                    for ((_, weight), new) in subnet.members.iter_mut().zip(weights) {
+                for route in site::routes_mut(desired) {
+                    for ((_, weight), new) in route.members.iter_mut().zip(weights) {
                         *weight = Weight::new(new).expect("a weight");
                     }
                 }
@@ -221,7 +221,7 @@ fn new_flows_follow_the_weights() {
     for f in FAMILIES {
         let mut bed = Bed::new(site::site());
         bed.change(|desired| {
-            for ((_, weight), new) in desired.subnets.iter_mut().flat_map(|s| s.members.iter_mut().zip([6, 3, 0])) {
+            for ((_, weight), new) in site::routes_mut(desired).flat_map(|r| r.members.iter_mut().zip([6, 3, 0])) {
                 *weight = Weight::new(new).expect("a weight");
             }
         });

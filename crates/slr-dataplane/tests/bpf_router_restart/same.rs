@@ -70,7 +70,7 @@ fn lived_in(pin_dir: &Path) -> Bed {
     place(&bed, 1, FLOWS);
     bed.router.advance_clock(100).expect("the clock can be set");
     bed.change(|desired| {
-        for (_, weight) in desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.members).step_by(2) {
+        for (_, weight) in site::members_mut(desired).step_by(2) {
             *weight = Weight::new(7).expect("a weight");
         }
     });
@@ -131,7 +131,7 @@ fn an_adopted_ring_goes_on_remembering() {
         let mut desired = bed.desired.clone();
         let before = snapshot::take(&bed.router, &version(pin_dir)).rings;
         drop(bed);
-        for (_, weight) in desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.members) {
+        for (_, weight) in site::members_mut(&mut desired) {
             *weight = Weight::default();
         }
         let (mut router, _) = Router::load(&options(pin_dir)).expect("the program loads");

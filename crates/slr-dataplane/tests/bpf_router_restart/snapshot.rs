@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
-use slr_dataplane::router::{FlowStatus, Router};
+use slr_dataplane::router::{FlowStatus, RouteStatus, Router};
 
 use crate::common::site::site;
 
@@ -13,8 +13,10 @@ use crate::common::site::site;
 pub struct Snapshot {
     /// Address, index, generation, MTU now and of the link.
     pub hops: Vec<(IpAddr, u16, u16, u16, u16)>,
-    /// Prefix, id, account, slots, packets.
-    pub subnets: Vec<(String, u16, u32, u32, u64)>,
+    /// Prefix, id, account, packets.
+    pub subnets: Vec<(String, u16, u32, u64)>,
+    /// Prefix; class, service, ring and slots of each of its routes.
+    pub routes: Vec<(String, Vec<RouteStatus>)>,
     /// Flow, idle seconds, pinned, closing.
     pub flows: Vec<(String, u32, bool, bool)>,
     /// Packets by reason.
@@ -33,14 +35,17 @@ pub fn take(router: &Router, pins: &Path) -> Snapshot {
     flows.sort();
     Snapshot {
         hops: hops.iter().map(|h| (h.address, h.hop, h.generation, h.mtu, h.link_mtu)).collect(),
-        subnets: subnets
-            .iter()
-            .map(|s| (s.prefix.to_string(), s.id, s.account, s.ring_slots, s.usage.packets))
-            .collect(),
+        subnets: subnets.iter().map(|s| (s.prefix.to_string(), s.id, s.account, s.usage.packets)).collect(),
+        routes: subnets.iter().map(|s| (s.prefix.to_string(), s.routes.iter().map(nameless).collect())).collect(),
         flows,
         reasons: reasons.iter().map(|(reason, counter)| (reason.name(), counter.packets)).collect(),
         rings: rings(pins),
     }
+}
+
+/// Names of hosts and classes are the configuration's: a router that was just loaded does not know them.
+fn nameless(route: &RouteStatus) -> RouteStatus {
+    RouteStatus { class: None, shares: Vec::new(), ..route.clone() }
 }
 
 fn flow(status: &FlowStatus) -> (String, u32, bool, bool) {

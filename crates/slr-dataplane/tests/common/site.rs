@@ -1,7 +1,7 @@
 //! The site of the fixtures: two hosts behind IPv4 tunnels, one behind an IPv6 tunnel, a virtual subnet for each question.
 
-use slr_dataplane::router::{Config, Desired, Host, Link, Subnet};
-use slr_model::{EchoPolicy, HostState, KeyMask, OrphanPolicy, Weight};
+use slr_dataplane::router::{Class, Config, Desired, Host, Link, Route, Subnet};
+use slr_model::{EchoPolicy, HostState, KeyField, KeyMask, NodeName, OrphanPolicy, Weight};
 
 /// The router as its neighbours see it, and the router that hands it the clients' packets.
 pub const OUR_MAC: &str = "02:00:00:00:00:fe";
@@ -31,6 +31,9 @@ pub const ECHO6: &str = "2001:db8:7::9";
 /// Has no host at all.
 pub const EMPTY4: &str = "192.0.8.9";
 pub const EMPTY6: &str = "2001:db8:8::9";
+/// Has routes by service and by class of clients: see [`mixed`].
+pub const MIXED4: &str = "192.0.9.9";
+pub const MIXED6: &str = "2001:db8:9::9";
 /// In no virtual subnet.
 pub const FOREIGN4: &str = "203.0.113.9";
 pub const FOREIGN6: &str = "2001:db8:ff::9";
@@ -69,12 +72,31 @@ pub fn subnet(prefix: &str, members: &[&str]) -> Subnet {
     Subnet {
         prefix: prefix.parse().expect("a subnet"),
         account: 1,
-        services: None,
+        listed_only: false,
         orphan: OrphanPolicy::default(),
         echo: EchoPolicy::default(),
-        key_mask: KeyMask::ALL,
-        members: members.iter().map(|name| (name.parse().expect("a name"), Weight::default())).collect(),
+        classes: Vec::new(),
+        routes: vec![route(None, None, members)],
     }
+}
+
+/// A route to these hosts with equal weights.
+pub fn route(class: Option<&str>, service: Option<&str>, members: &[&str]) -> Route {
+    Route {
+        class: class.map(|name| name.parse().expect("the name of a class")),
+        service: service.map(|service| service.parse().expect("a service")),
+        ..Route::to(members.iter().map(|name| (name.parse().expect("a name"), Weight::default())).collect())
+    }
+}
+
+/// Members of all routes of all subnets.
+pub fn members_mut(desired: &mut Desired) -> impl Iterator<Item = &mut (NodeName, Weight)> {
+    routes_mut(desired).flat_map(|route| &mut route.members)
+}
+
+/// All routes of all subnets.
+pub fn routes_mut(desired: &mut Desired) -> impl Iterator<Item = &mut Route> {
+    desired.subnets.iter_mut().flat_map(|subnet| &mut subnet.routes)
 }
 
 /// Both families of a subnet, by its number.
@@ -88,10 +110,31 @@ fn pair(number: u8, members: &[&str], change: impl Fn(&mut Subnet)) -> Vec<Subne
     prefixes.iter().map(build).collect()
 }
 
+/// Of every route there can be, one. [`C4`] and [`C6`] are in the class `near`, their neighbours in `wide`.
+pub fn mixed(subnet: &mut Subnet) {
+    let class = |name: &str, clients: [&str; 2]| Class {
+        name: name.parse().expect("the name of a class"),
+        clients: clients.map(|client| client.parse().expect("a prefix")).into(),
+    };
+    subnet.classes = vec![
+        class("near", ["198.51.100.7/32", "2001:db8:c::7/128"]),
+        class("wide", ["198.51.100.0/24", "2001:db8:c::/48"]),
+    ];
+    subnet.routes.extend([
+        route(None, Some("tcp/80"), &["b"]),
+        route(Some("near"), None, &["a"]),
+        route(Some("near"), Some("tcp/80"), &["v"]),
+        Route {
+            key_mask: KeyMask::new(&[KeyField::ClientAddress]).expect("a mask"),
+            ..route(Some("wide"), None, &["a", "b", "v"])
+        },
+        route(Some("wide"), Some("udp/53"), &["v"]),
+    ]);
+}
+
 /// The whole site, with limits that no fixture reaches unless it lowers them.
 pub fn site() -> Desired {
     let all = HOSTS.map(|(name, ..)| name);
-    let listed = ["tcp/80", "udp/53"].map(|service| service.parse().expect("a service"));
     Desired {
         config: Config { seed: 7, icmp_burst: 1 << 20, promote_burst: 1 << 20, ..Config::default() },
         tunnel_addresses: [TUNNEL4, TUNNEL6].map(|a| a.parse().expect("an address")).into(),
@@ -102,10 +145,14 @@ pub fn site() -> Desired {
             pair(2, &all, |_| {}),
             pair(3, &["a"], |_| {}),
             pair(4, &["v"], |_| {}),
-            pair(5, &["a"], |s| s.services = Some(listed.to_vec())),
+            pair(5, &["a"], |s| {
+                s.listed_only = true;
+                s.routes.extend(["tcp/80", "udp/53"].map(|service| route(None, Some(service), &["a"])));
+            }),
             pair(6, &["a"], |s| (s.orphan, s.echo) = (OrphanPolicy::Drop, EchoPolicy::Drop)),
             pair(7, &all, |s| s.echo = EchoPolicy::Forward),
             pair(8, &[], |_| {}),
+            pair(9, &all, mixed),
         ]
         .concat(),
     }
@@ -124,7 +171,7 @@ pub fn link_mut<'a>(desired: &'a mut Desired, name: &str) -> &'a mut Link {
 /// Take a host out, with its memberships.
 pub fn remove_host(desired: &mut Desired, name: &str) {
     desired.hosts.retain(|host| &*host.name != name);
-    for subnet in &mut desired.subnets {
-        subnet.members.retain(|(member, _)| &**member != name);
+    for route in routes_mut(desired) {
+        route.members.retain(|(member, _)| &**member != name);
     }
 }

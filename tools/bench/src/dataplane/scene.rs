@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use slr_dataplane::abi::{flow_key_v4, flow_key_v6};
 use slr_dataplane::bench::Yardsticks;
 use slr_dataplane::host::{Host as Server, HostDesired, HostOptions};
-use slr_dataplane::router::{Config, Desired, Host, Link, Router, RouterOptions, Subnet, XdpVerdict};
+use slr_dataplane::router::{Config, Desired, Host, Link, Route, Router, RouterOptions, Subnet, XdpVerdict};
 use slr_model::{HostState, NodeName, Weight};
 
 use super::case::Program;
@@ -202,11 +202,11 @@ fn desired(hosts: u16) -> Desired {
     let subnet = |prefix: &str, family: u8| Subnet {
         prefix: prefix.parse().expect("a prefix"),
         account: 1,
-        services: None,
+        listed_only: false,
         orphan: Default::default(),
         echo: Default::default(),
-        key_mask: Default::default(),
-        members: each(family).map(|(family, n)| (name(family, n), Weight::default())).collect(),
+        classes: Vec::new(),
+        routes: vec![Route::to(each(family).map(|(family, n)| (name(family, n), Weight::default())).collect())],
     };
     Desired {
         // Budgets far above what single shots reach: the paths behind a limit are not what is timed.
