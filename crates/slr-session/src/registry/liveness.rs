@@ -133,7 +133,7 @@ impl Registry {
             host.window = None;
             host.settled_at = None;
             self.timers.cancel(&Timer::Window(index));
-        } else if host.window.is_some_and(|until| until > window_end) {
+        } else if host.is_heard() && host.window.is_some_and(|until| until > window_end) {
             // Adopted, and heard: what is still lost is worth no longer a wait than any other loss.
             host.window = Some(window_end);
             self.timers.set(Timer::Window(index), window_end);

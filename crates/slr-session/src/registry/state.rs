@@ -181,6 +181,7 @@ pub(super) fn judge(evidence: Evidence) -> (ServiceState, Cause) {
     }
     match (unheard, path) {
         (false, PathBelief::Good) => (said.into(), Cause::Said),
+        (false, PathBelief::Awaited) if said == HostState::Draining => (said.into(), Cause::Said),
         (false, PathBelief::Awaited) => (ServiceState::Silent, Cause::TunnelAwaited),
         (false, PathBelief::Lost) => (ServiceState::Silent, Cause::TunnelBroken),
         (true, PathBelief::Good | PathBelief::Awaited) => (ServiceState::Silent, Cause::Unheard),
