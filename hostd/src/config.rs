@@ -8,13 +8,17 @@ mod file;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use slr_daemon::config::{ConfigError, load_checked};
 use slr_dataplane::host::XdpMode;
-use slr_model::{NodeName, VirtualSubnet};
+use slr_model::{NodeName, ServiceKey, VirtualSubnet, Weight};
+
+use crate::health::{Check, Checked};
+use crate::load::{Formulas, Source};
 
 /// Where the configuration is looked for when none is named.
 pub const DEFAULT_CONFIG: &str = "/etc/hostd/hostd.toml";
@@ -22,6 +26,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/hostd/hostd.toml";
 pub const DEFAULT_SOCKET: &str = "/run/hostd/admin.sock";
 /// Where programs, maps and links are pinned when the configuration names no place.
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/hostd";
+/// Where what outlives the daemon is kept when the configuration names no place.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/hostd";
 /// The virtual-subnet interface of subnets that name none.
 pub const DEFAULT_INTERFACE: &str = "slr-0";
 
@@ -54,6 +60,18 @@ pub struct Settings {
     pub site_hosts: Vec<(NodeName, Vec<IpAddr>)>,
     /// Virtual subnets, in the order of the file.
     pub subnets: Vec<Subnet>,
+    /// Whom this host tells what it serves; `None`: nobody.
+    pub control: Option<Control>,
+    /// What it says it serves: the services of the file, and each subnet without one as a whole.
+    pub services: Vec<Served>,
+    /// Where load values come from.
+    pub sources: Vec<Source>,
+    /// What is made of them.
+    pub formulas: Formulas,
+    /// How it stops.
+    pub drain: Drain,
+    /// Where metrics are read; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// A virtual subnet that this host serves.
@@ -67,16 +85,69 @@ pub struct Subnet {
     pub interface: String,
 }
 
+/// `[control]` and the routers that are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Certificate of the trust domain's authority.
+    pub ca: PathBuf,
+    /// This host's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Certificates that are no longer good.
+    pub crl: Option<PathBuf>,
+    /// Folder of what outlives the daemon.
+    pub state_dir: PathBuf,
+    /// All SLRs of the cluster above.
+    pub parents: Vec<Parent>,
+}
+
+/// An SLR that this host registers with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// Its name, which its certificate must say.
+    pub name: NodeName,
+    /// Where it listens, tried in turn.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A service that this host says it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Which.
+    pub key: ServiceKey,
+    /// Its share beside other hosts, before any load is looked at.
+    pub weight: Weight,
+    /// How it is checked; `None`: it is taken to be well.
+    pub check: Option<Check>,
+}
+
+/// `[drain]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long the daemon drains when it is told to end; zero: it ends at once, and says nothing.
+    pub on_stop: Duration,
+    /// How long after the last router has heard of a drain new flows may still come.
+    pub settle: Duration,
+}
+
 impl Settings {
-    /// Reads and checks a configuration file.
+    /// Reads and checks a configuration file. Paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        load_checked(path, check::settings)
+        let folder = path.parent().unwrap_or(Path::new("."));
+        load_checked(path, |file| check::settings(file, folder))
+    }
+
+    /// The health checks.
+    pub fn checks(&self) -> Vec<Checked> {
+        let checked = |served: &Served| Some(Checked { key: served.key, check: served.check.clone()? });
+        self.services.iter().filter_map(checked).collect()
     }
 
     /// Like [`Settings::load`], of text; `origin` is the name that errors show.
     #[cfg(test)]
     pub fn parse(origin: &str, text: &str) -> Result<Self, ConfigError> {
-        slr_daemon::config::parse_checked(origin, text, check::settings)
+        slr_daemon::config::parse_checked(origin, text, |file| check::settings(file, Path::new("/etc/hostd")))
     }
 
     /// Virtual subnets by the interface that they are on.

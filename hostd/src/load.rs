@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use slr_model::LoadName;
 
-pub use board::{Board, Formulas, Row};
+pub use board::{Board, FLOWS, Formulas, Row};
 pub use pressure::{Resource, Share};
 pub use sample::{Reading, Sampling};
 

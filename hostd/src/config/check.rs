@@ -1,8 +1,14 @@
 //! From the file as written to [`Settings`]: what types cannot say. Everything that is wrong is said at once.
 
+mod control;
+mod load;
+mod number;
+mod service;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::path::Path;
 
 use ipnet::IpNet;
 use slr_daemon::config::Complaint;
@@ -19,8 +25,8 @@ const PATH_MTU_MIN: u16 = 1280;
 /// As many headers as the data plane takes (`SLR_CHAIN_MAX`).
 const CHAIN_HEADERS_MAX: u8 = 3;
 
-/// Checks a file.
-pub fn settings(file: File) -> Result<Settings, Vec<Complaint>> {
+/// Checks a file; paths in it are relative to `folder`.
+pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
     let mut complaints = Complaints::default();
     let (mut tunnel_v4, mut tunnel_v6) = (None, None);
     for address in file.tunnel.addresses.get_ref() {
@@ -57,6 +63,10 @@ pub fn settings(file: File) -> Result<Settings, Vec<Complaint>> {
     complaints.tunnels_are_not_virtual(file.tunnel.addresses.get_ref(), &subnets);
     let pin_path = file.dataplane.pin_path.map_or(DEFAULT_PIN_PATH.into(), |path| complaints.absolute(path));
     let cgroup = file.dataplane.cgroup.map(|path| complaints.absolute(path));
+    let control = complaints.control(file.control, file.parent, folder);
+    let (services, service_loads) = complaints.services(file.service, &subnets);
+    let (sources, formulas) = complaints.loads(file.load, file.host.load, service_loads);
+    let drain = complaints.drain(&file.drain);
     let routers = complaints.routers(file.router);
     let site_hosts = complaints.site_hosts(file.site_host);
     let settings = Settings {
@@ -73,17 +83,27 @@ pub fn settings(file: File) -> Result<Settings, Vec<Complaint>> {
         routers,
         site_hosts,
         subnets,
+        control,
+        services,
+        sources,
+        formulas,
+        drain,
+        metrics: file.metrics.listen,
     };
-    if complaints.0.is_empty() { Ok(settings) } else { Err(complaints.0) }
+    if complaints.found.is_empty() { Ok(settings) } else { Err(complaints.found) }
 }
 
 /// What was found wrong.
 #[derive(Default)]
-struct Complaints(Vec<Complaint>);
+struct Complaints {
+    found: Vec<Complaint>,
+    /// Of the services so far.
+    checks_per_s: f64,
+}
 
 impl Complaints {
     fn add(&mut self, span: Range<usize>, message: impl Into<String>, remedy: &str) {
-        self.0.push(Complaint::new(span, message, remedy));
+        self.found.push(Complaint::new(span, message, remedy));
     }
 
     fn unicast(&mut self, address: &Spanned<IpAddr>) {

@@ -1,6 +1,8 @@
 //! The configuration file as it is written: names, nesting and types, before anything is checked across fields.
 
-use std::net::IpAddr;
+mod service;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -8,6 +10,8 @@ use serde::Deserialize;
 use slr_dataplane::host::XdpMode;
 use slr_model::{NodeName, VirtualSubnet};
 use toml::Spanned;
+
+pub use service::{Check, CheckKind, Load, Service, SourceKind};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -18,12 +22,23 @@ pub struct File {
     pub dataplane: Dataplane,
     #[serde(default)]
     pub admin: Admin,
+    pub control: Option<Spanned<Control>>,
+    #[serde(default)]
+    pub parent: Vec<Parent>,
+    #[serde(default)]
+    pub drain: Drain,
+    #[serde(default)]
+    pub metrics: Metrics,
     #[serde(default)]
     pub router: Vec<Router>,
     #[serde(default)]
     pub site_host: Vec<SiteHost>,
     #[serde(default)]
     pub subnet: Vec<Subnet>,
+    #[serde(default)]
+    pub service: Vec<Service>,
+    #[serde(default)]
+    pub load: Vec<Load>,
 }
 
 /// `[host]`
@@ -31,6 +46,7 @@ pub struct File {
 #[serde(deny_unknown_fields)]
 pub struct Host {
     pub name: NodeName,
+    pub load: Option<Spanned<String>>,
 }
 
 /// `[tunnel]`
@@ -112,4 +128,38 @@ pub struct Subnet {
     pub name: Spanned<String>,
     pub prefix: Spanned<VirtualSubnet>,
     pub interface: Option<Spanned<String>>,
+}
+
+/// `[control]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub crl: Option<PathBuf>,
+    pub state_dir: Option<PathBuf>,
+}
+
+/// `[[parent]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    pub name: Spanned<NodeName>,
+    pub addresses: Spanned<Vec<SocketAddr>>,
+}
+
+/// `[drain]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Drain {
+    pub on_stop_s: Option<Spanned<u64>>,
+    pub settle_ms: Option<Spanned<u64>>,
+}
+
+/// `[metrics]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    pub listen: Option<SocketAddr>,
 }
