@@ -1,1 +1,9 @@
-//! slr-control
+//! The control channel at its edge: certificates, sockets, and the tasks that run the conversations of `slr-session`.
+
+mod certificate;
+mod refusal;
+mod trust;
+
+pub use certificate::{Certificate, CertificateError, Serial};
+pub use refusal::Refusal;
+pub use trust::{ALPN, Material, POLL, Rule, Trust, TrustError, TrustFiles};
