@@ -25,7 +25,8 @@ use slr_model::{EchoPolicy, KeyMask, NodeName, OrphanPolicy, Service, Tier, Virt
 pub use check::{family, unusable};
 pub use control::{Control, Keepalive};
 pub use file::Xdp;
-pub use policy::{Balance, Cost, Damping, Rule};
+pub use policy::{Class, Rule};
+use slr_policy::{Damping, Expression, Policy};
 
 use crate::hosts::{self, Host};
 
@@ -112,10 +113,12 @@ pub struct Subnet {
     pub echo: EchoPolicy,
     /// Which fields take part in placement.
     pub key_mask: KeyMask,
-    /// F: what a host costs.
-    pub cost: Cost,
+    /// F, and how fast shares follow it.
+    pub policy: Policy,
     /// G: what is advertised upwards.
-    pub aggregate: String,
+    pub aggregate: Expression,
+    /// Clients that rules speak of.
+    pub classes: Vec<Class>,
     /// Packets that are placed by a rule of their own.
     pub rules: Vec<Rule>,
 }

@@ -11,7 +11,7 @@ mod timers;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
 
 pub use self::changes::Changes;
 pub use self::core::{Core, Loaded};
-use self::core::{HOLD, Output};
+use self::core::{HOLD, Hours, Output};
 
 use crate::config::Settings;
 use crate::links::{Report, Watcher};
@@ -77,8 +77,8 @@ impl Daemon {
         let (router, held) = load_data_plane(&loaded.settings)?;
         let watcher = Watcher::start()?;
         let now = Instant::now();
-        let mut core = Core::new(router, held, now);
-        let generation = watcher.watch(loaded.targets());
+        let mut core = Core::new(router, held, hours_now(), now);
+        let generation = watcher.watch(core.targets(&loaded));
         core.propose(loaded, generation, now);
         Ok(Self { config: config.to_owned(), core, watcher, signals, calls, waiting: None, is_ready: false })
     }
@@ -150,7 +150,7 @@ impl Daemon {
         }
         let loaded = load(&self.config, self.core.in_force().map(|loaded| &loaded.settings))?;
         notify::reloading();
-        let generation = self.watcher.watch(loaded.targets());
+        let generation = self.watcher.watch(self.core.targets(&loaded));
         self.core.propose(loaded, generation, Instant::now());
         Ok(())
     }
@@ -170,7 +170,7 @@ impl Daemon {
             }
             Some(Output::Refused(error)) => {
                 let Some(in_force) = self.core.in_force() else { return Err(error) };
-                self.watcher.watch(in_force.targets());
+                self.watcher.watch(self.core.targets(in_force));
                 tracing::warn!("configuration refused, the old one stays in force: {error:#}");
                 if let Some(call) = self.waiting.take() {
                     call.answer(Err::<(), _>(format!("refused, the old configuration stays in force: {error:#}")));
@@ -202,6 +202,11 @@ impl Daemon {
         tracing::info!("stopping; the data plane stays pinned and goes on forwarding (slr-router unload removes it)");
         Ok(())
     }
+}
+
+fn hours_now() -> Hours {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Hours { at: Instant::now(), hour: since_epoch.as_secs_f64() / 3_600.0 % 24.0 }
 }
 
 /// Reads configuration and hosts. `running`: the settings that a reload cannot change are compared with these.

@@ -15,12 +15,8 @@ pub fn desired(
     routes: &BTreeMap<RingKey, Route>,
     link: impl Fn(&Hop) -> Option<Link>,
 ) -> Desired {
-    let next_hop = |hop: &Hop| router::Host {
-        name: hop.name.clone(),
-        address: hop.address,
-        state: hop.state,
-        link: link(hop),
-    };
+    let next_hop =
+        |hop: &Hop| router::Host { name: hop.name.clone(), address: hop.address, state: hop.state, link: link(hop) };
     let known = |name: &slr_model::NodeName| hops.iter().any(|hop| hop.name == *name);
     let route = |(key, route): (&RingKey, &Route)| router::Route {
         class: key.class.clone(),
@@ -94,7 +90,9 @@ mod tests {
         let link = Link { destination: MacAddr([2; 6]), source: MacAddr([4; 6]), ifindex: 3, mtu: 1500 };
         let mut fleet = crate::fleet::Fleet::default();
         fleet.evaluate(&settings, &hosts, std::time::Instant::now(), 0.0);
-        let desired = desired(&settings, &fleet.hops(&settings, &hosts), fleet.routes(), |host| (host.name.as_str() == "h1").then_some(link));
+        let desired = desired(&settings, &fleet.hops(&settings, &hosts), fleet.routes(), |host| {
+            (host.name.as_str() == "h1").then_some(link)
+        });
         assert_eq!(desired.hosts.iter().map(|h| h.link).collect::<Vec<_>>(), [Some(link), None]);
         assert_eq!(desired.upstreams.len(), 2);
         let members = |index: usize| {

@@ -20,7 +20,7 @@ pub use facts::Unresolved;
 pub use netlink::release;
 pub use watcher::Watcher;
 
-use crate::hosts::Host;
+use crate::fleet::Hop;
 
 /// A host whose link is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub struct Target {
     pub mac: Option<MacAddr>,
 }
 
-impl From<&Host> for Target {
-    fn from(host: &Host) -> Self {
-        Self { name: host.name.clone(), address: host.address, mac: host.mac }
+impl From<&Hop> for Target {
+    fn from(hop: &Hop) -> Self {
+        Self { name: hop.name.clone(), address: hop.address, mac: hop.mac }
     }
 }
 

@@ -8,14 +8,14 @@ mod cli;
 mod config;
 mod daemon;
 mod desired;
+mod fleet;
 mod hosts;
 #[expect(dead_code, unused_imports, reason = "the control plane is being wired")]
 mod keepalive;
 mod links;
-#[expect(dead_code, reason = "the control plane is being wired")]
-mod placement;
 mod replay;
 mod show;
+mod state;
 mod unload;
 
 use std::process::ExitCode;

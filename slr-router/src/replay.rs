@@ -12,6 +12,7 @@ mod summary;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -21,6 +22,7 @@ use slr_model::{MacAddr, NodeName};
 
 use crate::config::Settings;
 use crate::desired::desired;
+use crate::fleet::{Fleet, Hop};
 use crate::hosts::Host;
 use capture::{Frame, Sink, Source};
 use report::{Outcome, Report, Row};
@@ -107,9 +109,11 @@ impl Trial {
             new_flows_per_family: settings.dataplane.new_flows_per_family,
         })
         .context("cannot load the data plane; it needs root")?;
-        let link =
-            |host: &Host| Link { destination: host.mac.unwrap_or(HOST_MAC), source: ROUTER_MAC, ifindex: 0, mtu };
-        router.apply(&desired(settings, hosts, |host| Some(link(host))))?;
+        let link = |hop: &Hop| Link { destination: hop.mac.unwrap_or(HOST_MAC), source: ROUTER_MAC, ifindex: 0, mtu };
+        let mut fleet = Fleet::default();
+        fleet.evaluate(settings, hosts, Instant::now(), 0.0);
+        let hops = fleet.hops(settings, hosts);
+        router.apply(&desired(settings, &hops, fleet.routes(), |hop| Some(link(hop))))?;
         let counted = router.reasons()?;
         let names = hosts.iter().map(|host| (host.address, host.name.clone())).collect();
         Ok(Self { router, names, counted })

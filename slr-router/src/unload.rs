@@ -1,14 +1,17 @@
 //! `slr-router unload`: the end of forwarding.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use slr_daemon::output::print;
 use slr_dataplane::router::Router;
 
 use crate::config::Settings;
+use crate::fleet::Fleet;
 use crate::links::{self, Target};
 use crate::show;
+use crate::state::State;
 
 /// Removes the links and pins that the configuration names, and lets go of its hosts' neighbours.
 pub fn run(config: &Path) -> Result<()> {
@@ -35,7 +38,14 @@ pub fn run(config: &Path) -> Result<()> {
 }
 
 fn release_neighbours(settings: &Settings) -> Result<usize> {
-    let targets: Vec<Target> = settings.load_hosts(None)?.iter().map(Target::from).collect();
+    let mut fleet = Fleet::default();
+    if let Some(control) = &settings.control
+        && let Some(state) = State::load(&control.state_dir)?
+    {
+        state.restore(&mut fleet, settings, Instant::now());
+    }
+    let hops = fleet.hops(settings, &settings.load_hosts(None)?);
+    let targets: Vec<Target> = hops.iter().map(Target::from).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     runtime.block_on(links::release(&targets))
 }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use slr_daemon::config::Complaint;
 use slr_dataplane::router;
 use slr_model::Service;
+use slr_policy::Damping;
 use toml::Spanned;
 
 mod control;
@@ -36,10 +37,10 @@ pub fn settings(file: file::File, folder: &Path, running: Option<&Settings>) -> 
     let sources = sources(&file.tunnel.sources, &mut found);
     let upstreams = upstreams(&file.upstream, &mut found);
     let dataplane = dataplane(&file.dataplane, folder, &mut found);
-    let subnets = subnets(&file, &mut found);
+    let damping = policy::damping(&file.policy, &mut found);
+    let subnets = subnets(&file, &damping, &mut found);
     let control = control::control(&file, folder, &mut found);
     let keepalive = control::keepalive(&file.keepalive, &mut found);
-    let damping = policy::damping(&file.policy, &mut found);
     let metrics = metrics(&file.metrics, &mut found);
     addresses_outside_subnets(&file.tunnel.addresses, &subnets, &mut found);
     let fixed = Fixed::spans(&file);
@@ -239,7 +240,7 @@ fn interfaces(given: &[Spanned<String>], found: &mut Vec<Complaint>) -> Vec<Stri
     given.iter().map(|name| name.get_ref().clone()).collect()
 }
 
-fn subnets(file: &file::File, found: &mut Vec<Complaint>) -> Vec<Subnet> {
+fn subnets(file: &file::File, damping: &Damping, found: &mut Vec<Complaint>) -> Vec<Subnet> {
     let given = &file.subnet;
     let mut names = BTreeSet::new();
     let mut prefixes = BTreeMap::new();
@@ -271,12 +272,12 @@ fn subnets(file: &file::File, found: &mut Vec<Complaint>) -> Vec<Subnet> {
             check_services(name, services, found);
         }
     }
-    given.iter().map(|given| subnet(given, &file.policy, found)).collect()
+    given.iter().map(|given| subnet(given, &file.policy, damping, found)).collect()
 }
 
-fn subnet(given: &file::Subnet, default: &file::Policy, found: &mut Vec<Complaint>) -> Subnet {
+fn subnet(given: &file::Subnet, default: &file::Policy, damping: &Damping, found: &mut Vec<Complaint>) -> Subnet {
     let list = |services: &Spanned<Vec<Spanned<Service>>>| services.get_ref().iter().map(|s| *s.get_ref()).collect();
-    let cost = policy::cost(given, default, found);
+    let policy = policy::policy(given, default, damping, found);
     Subnet {
         name: given.name.get_ref().clone(),
         prefix: *given.prefix.get_ref(),
@@ -286,8 +287,9 @@ fn subnet(given: &file::Subnet, default: &file::Policy, found: &mut Vec<Complain
         echo: given.echo,
         key_mask: given.key_mask,
         aggregate: policy::aggregate(given, default, found),
-        rules: policy::rules(given, &cost, found),
-        cost,
+        classes: policy::classes(given, found),
+        rules: policy::rules(given, &policy, found),
+        policy,
     }
 }
 

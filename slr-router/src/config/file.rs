@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use slr_model::{EchoPolicy, KeyMask, NodeName, OrphanPolicy, Service, Tier, VirtualSubnet};
+use slr_model::{
+    ClassName, EchoPolicy, KeyMask, NodeName, OrphanPolicy, PlacementPolicy, Service, Tier, VirtualSubnet,
+};
 use toml::Spanned;
-
-use super::Balance;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -127,24 +127,32 @@ pub struct Subnet {
     #[serde(default)]
     pub key_mask: KeyMask,
     pub cost: Option<Spanned<String>>,
-    pub policy: Option<Balance>,
+    pub policy: Option<PlacementPolicy>,
     pub aggregate: Option<Spanned<String>>,
     #[serde(default)]
-    pub rule: Vec<Rule>,
+    pub class: Vec<Class>,
+    #[serde(default)]
+    pub rule: Vec<Spanned<Rule>>,
 }
 
-/// `[[subnet.rule]]`: packets of some clients, or to some ports, that are placed by a rule of their own.
+/// `[[subnet.class]]`: some of its clients.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Class {
+    pub name: Spanned<ClassName>,
+    pub clients: Spanned<Vec<Spanned<IpNet>>>,
+}
+
+/// `[[subnet.rule]]`: packets of a class, or to some ports, that are placed by a rule of their own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    pub name: Spanned<String>,
-    #[serde(default)]
-    pub clients: Vec<Spanned<IpNet>>,
+    pub class: Option<Spanned<ClassName>>,
     #[serde(default)]
     pub services: Vec<Spanned<Service>>,
     pub hosts: Option<Spanned<Vec<Spanned<NodeName>>>>,
     pub cost: Option<Spanned<String>>,
-    pub policy: Option<Balance>,
+    pub policy: Option<PlacementPolicy>,
     pub key_mask: Option<KeyMask>,
 }
 
@@ -186,14 +194,16 @@ pub struct Keepalive {
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     pub cost: Option<Spanned<String>>,
-    pub policy: Balance,
+    pub policy: PlacementPolicy,
     pub aggregate: Option<Spanned<String>>,
     pub interval_ms: Option<Spanned<u64>>,
     pub smoothing: Option<Spanned<f64>>,
+    pub load_lag_ms: Option<Spanned<u64>>,
     pub step: Option<Spanned<f64>>,
     pub hysteresis: Option<Spanned<f64>>,
     pub budget: Option<Spanned<f64>>,
     pub slow_start_s: Option<Spanned<u64>>,
+    pub slow_start_from: Option<Spanned<f64>>,
 }
 
 /// `[metrics]`

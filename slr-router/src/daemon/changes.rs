@@ -56,4 +56,14 @@ impl Changes {
             tracing::info!(hosts = followed.join(" "), slots_moved = self.slots_moved, "templates follow the network");
         }
     }
+
+    /// Tells the log that rings followed the hosts. It happens all the time.
+    pub fn tell_placed(&self) {
+        tracing::debug!(
+            rings = self.rings_published,
+            slots_moved = self.slots_moved,
+            unresolved = self.unresolved.join(" "),
+            "rings follow the hosts"
+        );
+    }
 }

@@ -9,10 +9,12 @@
 //!                  └────── an interface or the tables refuse ──► refused; what was in force stays
 //! ```
 
+mod control;
+mod effect;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -24,8 +26,12 @@ use super::plane::Plane;
 use super::timers::{Timer, Timers};
 use crate::config::Settings;
 use crate::desired::desired;
+use crate::fleet::{Fleet, Hop};
 use crate::hosts::Host;
 use crate::links::{Report, Target};
+
+pub use self::control::Hours;
+pub use self::effect::Effect;
 
 /// How long a proposal waits for hosts to be resolved: an ARP exchange takes milliseconds, a dead host never answers.
 const RESOLVE_WAIT: Duration = Duration::from_secs(1);
@@ -41,18 +47,11 @@ const ATTACH_AGAIN: Duration = Duration::from_secs(5);
 pub const SWEEP_EVERY: Duration = Duration::from_secs(SWEEP_S as u64);
 const SWEEP_S: u32 = 5;
 
-/// A configuration with its hosts.
+/// A configuration with the hosts of its hosts file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     pub settings: Settings,
     pub hosts: Vec<Host>,
-}
-
-impl Loaded {
-    /// The hosts to watch.
-    pub fn targets(&self) -> Vec<Target> {
-        self.hosts.iter().map(Target::from).collect()
-    }
 }
 
 /// What became of a proposal.
@@ -78,6 +77,13 @@ pub struct Core<P> {
     plane: P,
     in_force: Option<Loaded>,
     proposal: Option<Proposal>,
+    fleet: Fleet,
+    /// Next hops as the fleet last had them.
+    hops: Vec<Hop>,
+    /// The registry's generation that the rings were last made from.
+    placed: u64,
+    effects: VecDeque<Effect>,
+    hours: Hours,
     /// Templates of the daemon before us, by tunnel address; empty once [`HOLD`] is over.
     held: BTreeMap<IpAddr, Link>,
     report: Report,
@@ -85,14 +91,26 @@ pub struct Core<P> {
 }
 
 impl<P: Plane> Core<P> {
-    /// A core that holds `held` templates of the daemon before us for a while.
-    pub fn new(plane: P, held: BTreeMap<IpAddr, Link>, now: Instant) -> Self {
+    /// A core that holds `held` templates of the daemon before us for a while. `hours` tells the time of day.
+    pub fn new(plane: P, held: BTreeMap<IpAddr, Link>, hours: Hours, now: Instant) -> Self {
         let mut timers = Timers::default();
         timers.set(Timer::Sweep, now + SWEEP_EVERY);
         if !held.is_empty() {
             timers.set(Timer::Hold, now + HOLD);
         }
-        Self { plane, in_force: None, proposal: None, held, report: Report::default(), timers }
+        Self {
+            plane,
+            in_force: None,
+            proposal: None,
+            fleet: Fleet::default(),
+            hops: Vec::new(),
+            placed: 0,
+            effects: VecDeque::new(),
+            hours,
+            held,
+            report: Report::default(),
+            timers,
+        }
     }
 
     /// The data plane, for showing.
@@ -122,7 +140,12 @@ impl<P: Plane> Core<P> {
 
     /// When [`Core::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        [self.timers.next(), self.fleet.registry().poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The hosts to watch under a configuration.
+    pub fn targets(&self, loaded: &Loaded) -> Vec<Target> {
+        self.fleet.hops(&loaded.settings, &loaded.hosts).iter().map(Target::from).collect()
     }
 
     /// Proposes a configuration whose hosts the watcher reports on under `generation`.
@@ -138,7 +161,7 @@ impl<P: Plane> Core<P> {
         let links_changed = self.report.links != report.links;
         self.report = report;
         let output = match &self.proposal {
-            Some(proposal) if self.is_resolved(proposal) => Some(self.decide()),
+            Some(proposal) if self.is_resolved(proposal) => Some(self.decide(now)),
             Some(_) => None,
             None => {
                 if links_changed {
@@ -154,9 +177,12 @@ impl<P: Plane> Core<P> {
 
     /// Does one thing that is due.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Output> {
+        self.mind_registry(now);
         let mut output = None;
         match self.timers.expire(now)? {
-            Timer::Proposal => output = Some(self.decide()),
+            Timer::Proposal => output = Some(self.decide(now)),
+            Timer::Policy => self.place(now),
+            Timer::Save => self.effects.push_back(Effect::Save),
             Timer::Hold => {
                 self.held.clear();
                 self.follow_links(now);
@@ -183,19 +209,21 @@ impl<P: Plane> Core<P> {
 
     /// Whether the links of all hosts that may get packets are known, or held.
     fn is_resolved(&self, proposal: &Proposal) -> bool {
-        let mut needed = proposal.loaded.hosts.iter().filter(|host| host.state.keeps_flows());
-        self.report.generation >= proposal.generation && needed.all(|host| self.link(host).is_some())
+        let Loaded { settings, hosts } = &proposal.loaded;
+        let hops = self.fleet.hops(settings, hosts);
+        let mut needed = hops.iter().filter(|hop| hop.state.keeps_flows());
+        self.report.generation >= proposal.generation && needed.all(|hop| self.link(hop).is_some())
     }
 
-    fn decide(&mut self) -> Output {
+    fn decide(&mut self, now: Instant) -> Output {
         self.timers.clear(Timer::Proposal);
         let Some(Proposal { loaded, .. }) = self.proposal.take() else {
             return Output::Refused(Error::msg("nothing was proposed"));
         };
         let result = match self.in_force.take() {
-            None => self.begin(&loaded),
+            None => self.begin(&loaded, now),
             Some(old) => {
-                let result = self.change(&old, &loaded);
+                let result = self.change(&old, &loaded, now);
                 if result.is_err() {
                     self.in_force = Some(old);
                 }
@@ -204,6 +232,8 @@ impl<P: Plane> Core<P> {
         };
         match result {
             Ok(changes) => {
+                self.fleet.configure(&loaded.settings, now);
+                self.timers.set(Timer::Policy, now + loaded.settings.damping.interval);
                 self.in_force = Some(loaded);
                 Output::InForce(Box::new(changes))
             }
@@ -213,8 +243,8 @@ impl<P: Plane> Core<P> {
 
     /// The first configuration: tables first, so that no packet meets empty ones. An interface that is missing is tried
     /// again later, as long as there is one at all: a router with a dead card should serve on the other.
-    fn begin(&mut self, loaded: &Loaded) -> Result<Changes> {
-        let mut changes = self.apply(loaded)?;
+    fn begin(&mut self, loaded: &Loaded, now: Instant) -> Result<Changes> {
+        let mut changes = self.apply(loaded, now)?;
         let mut refused = None;
         for interface in &loaded.settings.dataplane.interfaces {
             match self.plane.attach(interface, loaded.settings.dataplane.xdp.into()) {
@@ -238,9 +268,9 @@ impl<P: Plane> Core<P> {
 
     /// Another configuration: new interfaces first, as only they can refuse; then the tables; then the interfaces that
     /// are no longer named.
-    fn change(&mut self, old: &Loaded, new: &Loaded) -> Result<Changes> {
+    fn change(&mut self, old: &Loaded, new: &Loaded, now: Instant) -> Result<Changes> {
         let attached = self.attach_new(old, new)?;
-        let mut changes = match self.apply(new) {
+        let mut changes = match self.apply(new, now) {
             Ok(changes) => changes,
             Err(error) => {
                 self.detach_all(&attached);
@@ -279,9 +309,15 @@ impl<P: Plane> Core<P> {
         }
     }
 
-    /// Makes the tables say what `loaded` wants, with the links as they are known.
-    fn apply(&mut self, loaded: &Loaded) -> Result<Changes> {
-        let wanted = desired(&loaded.settings, &loaded.hosts, |host| self.link(host));
+    /// Makes the tables say what `loaded` wants, with the hosts and links as they are known.
+    fn apply(&mut self, loaded: &Loaded, now: Instant) -> Result<Changes> {
+        self.weigh(loaded, now);
+        self.write(loaded)
+    }
+
+    /// Makes the tables say what was weighed.
+    fn write(&mut self, loaded: &Loaded) -> Result<Changes> {
+        let wanted = desired(&loaded.settings, &self.hops, self.fleet.routes(), |hop| self.link(hop));
         let unresolved = wanted.hosts.iter().filter(|host| host.state.keeps_flows() && host.link.is_none());
         let unresolved = unresolved.map(|host| host.name.to_string()).collect();
         let applied = self.plane.apply(&wanted).context("the data plane does not take the configuration")?;
@@ -289,17 +325,17 @@ impl<P: Plane> Core<P> {
     }
 
     /// How a host is reached: as resolved now, or as the daemon before us had it, while that is held.
-    fn link(&self, host: &Host) -> Option<Link> {
-        match self.report.links.get(&host.name) {
+    fn link(&self, hop: &Hop) -> Option<Link> {
+        match self.report.links.get(&hop.name) {
             Some(Ok(link)) => Some(*link),
-            _ => self.held.get(&host.address).copied(),
+            _ => self.held.get(&hop.address).copied(),
         }
     }
 
     /// Brings the templates up to date, now or in a while.
     fn follow_links(&mut self, now: Instant) {
         let Some(loaded) = self.in_force.take() else { return };
-        match self.apply(&loaded) {
+        match self.apply(&loaded, now) {
             Ok(changes) => {
                 self.timers.clear(Timer::Links);
                 changes.tell_followed();

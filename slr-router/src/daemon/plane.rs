@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use slr_dataplane::router::{Applied, Desired, Router, SweepPolicy, SweepReport, XdpMode};
+use slr_model::{NodeName, ServiceKey};
 
 /// What is done to the kernel.
 pub trait Plane {
@@ -15,6 +16,8 @@ pub trait Plane {
     fn detach(&mut self, interface: &str) -> Result<()>;
     /// Where it is: interfaces and their indexes.
     fn attached(&self) -> BTreeMap<String, u32>;
+    /// Forgets the flows of one service that a host has; how many those were.
+    fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64>;
     /// Lets `elapsed_s` seconds pass for the flows, and forgets those that were silent for too long.
     fn sweep(&mut self, elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport>;
 }
@@ -34,6 +37,10 @@ impl Plane for Router {
 
     fn attached(&self) -> BTreeMap<String, u32> {
         Router::attached(self).iter().map(|a| (a.interface.clone(), a.ifindex)).collect()
+    }
+
+    fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64> {
+        Ok(Router::unpin(self, host, service)?)
     }
 
     fn sweep(&mut self, elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport> {

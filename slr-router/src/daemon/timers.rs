@@ -16,6 +16,10 @@ pub enum Timer {
     Attach,
     /// Flows are aged.
     Sweep,
+    /// The hosts of every route are weighed.
+    Policy,
+    /// What a restart goes on from is written down.
+    Save,
 }
 
 /// Deadlines; one of each kind.

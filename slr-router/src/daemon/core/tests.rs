@@ -1,7 +1,7 @@
 use super::*;
 use crate::links::{Links, Unresolved};
 use slr_dataplane::router::{Applied, Desired, SweepPolicy, SweepReport, XdpMode};
-use slr_model::MacAddr;
+use slr_model::{MacAddr, NodeName, ServiceKey};
 
 /// Records what is done, and refuses what it is told to.
 #[derive(Debug, Default)]
@@ -46,10 +46,19 @@ impl Plane for Recorder {
         self.attached.clone()
     }
 
+    fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64> {
+        self.done.push(format!("unpin {host} {service}"));
+        Ok(0)
+    }
+
     fn sweep(&mut self, _elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport> {
         self.done.push(format!("sweep tcp_idle_s={}", policy.tcp_idle_s));
         Ok(SweepReport::default())
     }
+}
+
+fn hours(now: Instant) -> Hours {
+    Hours { at: now, hour: 12.0 }
 }
 
 fn index(interface: &str) -> u32 {
@@ -84,7 +93,7 @@ fn report(generation: u64, h1: Option<u8>, h2: Option<u8>) -> Report {
 
 /// A core with `wan0` in force since `now`.
 fn running(now: Instant) -> Core<Recorder> {
-    let mut core = Core::new(Recorder::default(), BTreeMap::new(), now);
+    let mut core = Core::new(Recorder::default(), BTreeMap::new(), hours(now), now);
     core.propose(loaded("[\"wan0\"]"), 1, now);
     assert!(matches!(core.handle_report(report(1, Some(1), Some(2)), now), Some(Output::InForce(_))));
     core.plane_mut().done.clear();
@@ -98,7 +107,7 @@ fn links_applied(core: &Core<Recorder>) -> Vec<Option<u8>> {
 #[test]
 fn the_first_configuration_waits_for_its_hosts_then_fills_the_tables_before_it_attaches() {
     let now = Instant::now();
-    let mut core = Core::new(Recorder::default(), BTreeMap::new(), now);
+    let mut core = Core::new(Recorder::default(), BTreeMap::new(), hours(now), now);
     core.propose(loaded("[\"wan0\"]"), 1, now);
     assert!(core.handle_report(report(1, Some(1), None), now).is_none());
     assert!(core.plane().done.is_empty());
@@ -111,7 +120,7 @@ fn the_first_configuration_waits_for_its_hosts_then_fills_the_tables_before_it_a
 #[test]
 fn a_host_that_never_answers_delays_a_little_and_no_more() {
     let now = Instant::now();
-    let mut core = Core::new(Recorder::default(), BTreeMap::new(), now);
+    let mut core = Core::new(Recorder::default(), BTreeMap::new(), hours(now), now);
     core.propose(loaded("[\"wan0\"]"), 1, now);
     assert!(core.handle_report(report(1, Some(1), None), now).is_none());
     assert_eq!(core.poll_timeout(), Some(now + FIRST_RESOLVE_WAIT));
@@ -137,7 +146,7 @@ fn templates_of_the_daemon_before_us_serve_until_the_hold_is_over() {
     let now = Instant::now();
     let held =
         [("10.1.11.2", 71), ("10.1.12.2", 72)].map(|(address, last)| (address.parse().unwrap(), link(last))).into();
-    let mut core = Core::new(Recorder::default(), held, now);
+    let mut core = Core::new(Recorder::default(), held, hours(now), now);
     core.propose(loaded("[\"wan0\"]"), 1, now);
     assert!(core.handle_report(report(1, Some(1), None), now).is_some(), "a held template is reason enough to begin");
     assert_eq!(links_applied(&core), [Some(1), Some(72), None]);
@@ -183,8 +192,12 @@ fn an_interface_that_came_back_gets_the_program_again() {
 #[test]
 fn an_interface_that_refuses_is_tried_again() {
     let now = Instant::now();
-    let mut core =
-        Core::new(Recorder { refuse_attach: Some("lan0".into()), ..Recorder::default() }, BTreeMap::new(), now);
+    let mut core = Core::new(
+        Recorder { refuse_attach: Some("lan0".into()), ..Recorder::default() },
+        BTreeMap::new(),
+        hours(now),
+        now,
+    );
     core.propose(loaded("[\"wan0\", \"lan0\"]"), 1, now);
     let Some(Output::InForce(changes)) = core.handle_report(report(1, Some(1), Some(2)), now) else { panic!() };
     assert_eq!(changes.interfaces_attached, ["wan0"]);
@@ -199,8 +212,12 @@ fn an_interface_that_refuses_is_tried_again() {
 #[test]
 fn a_daemon_that_no_interface_takes_ends() {
     let now = Instant::now();
-    let mut core =
-        Core::new(Recorder { refuse_attach: Some("wan0".into()), ..Recorder::default() }, BTreeMap::new(), now);
+    let mut core = Core::new(
+        Recorder { refuse_attach: Some("wan0".into()), ..Recorder::default() },
+        BTreeMap::new(),
+        hours(now),
+        now,
+    );
     core.propose(loaded("[\"wan0\"]"), 1, now);
     let Some(Output::Refused(error)) = core.handle_report(report(1, Some(1), Some(2)), now) else { panic!() };
     assert!(format!("{error:#}").contains("wan0 refuses") && core.in_force().is_none(), "{error:#}");

@@ -1,0 +1,167 @@
+//! The core's part in the control plane: what sessions and keepalives say goes to the registry, what follows from it to
+//! the data plane.
+
+use std::time::{Duration, Instant};
+
+use slr_model::{HostState, NodeName, ServiceKey};
+use slr_session::registry::{Event, Registry, ServiceState};
+
+use super::super::plane::Plane;
+use super::super::timers::Timer;
+use super::{Core, Effect, Loaded};
+use crate::fleet::Fleet;
+
+/// How long after a change what a restart goes on from is written down: a burst of changes is written once.
+const SAVE_AFTER: Duration = Duration::from_millis(500);
+
+/// Tells the time of day, which F may ask for, from the time that everything else here goes by. A clock that is set while
+/// the daemon runs is not followed: F would jump.
+#[derive(Clone, Copy, Debug)]
+pub struct Hours {
+    /// A moment,
+    pub at: Instant,
+    /// and its hours since midnight, UTC.
+    pub hour: f64,
+}
+
+impl Hours {
+    /// Hours since midnight, 0 to 24.
+    pub fn at(&self, now: Instant) -> f64 {
+        (self.hour + now.saturating_duration_since(self.at).as_secs_f64() / 3_600.0).rem_euclid(24.0)
+    }
+}
+
+impl<P: Plane> Core<P> {
+    /// Everybody below this router.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The same, before the first configuration: a restart goes on from what was written down.
+    pub fn fleet_mut(&mut self) -> &mut Fleet {
+        &mut self.fleet
+    }
+
+    /// What the edge is to do next.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Tells the registry something, and does what follows from it.
+    pub fn tell<T>(&mut self, now: Instant, what: impl FnOnce(&mut Registry) -> T) -> T {
+        let answer = what(self.fleet.registry_mut());
+        self.follow_registry(now);
+        answer
+    }
+
+    /// Lets the registry do what is due.
+    pub(super) fn mind_registry(&mut self, now: Instant) {
+        if self.fleet.registry().poll_timeout().is_some_and(|due| due <= now) {
+            self.tell(now, |registry| registry.handle_timeout(now));
+        }
+    }
+
+    fn follow_registry(&mut self, now: Instant) {
+        let mut unpin = Vec::new();
+        while let Some(event) = self.fleet.registry_mut().poll_event() {
+            self.take(event, &mut unpin, now);
+        }
+        if self.fleet.registry().generation() != self.placed {
+            self.place(now);
+        }
+        for (name, key) in unpin {
+            self.unpin(&name, &key);
+        }
+    }
+
+    fn take(&mut self, event: Event, unpin: &mut Vec<(NodeName, ServiceKey)>, now: Instant) {
+        match event {
+            Event::Close { connection, refusal } => {
+                tracing::warn!(%connection, code = %refusal.code, "connection refused: {refusal}");
+                self.effects.push_back(Effect::Close(connection, refusal));
+            }
+            Event::Connected { name, session, superseded } => {
+                tracing::info!(host = %name, %session, superseded = superseded.is_some(), "connected");
+                self.save_soon(now);
+            }
+            Event::Disconnected { name, why } => tracing::warn!(host = %name, "disconnected: {why}"),
+            Event::State { name, key, from, to, reason } => {
+                tracing::info!(host = %name, service = %key, %from, %to, "state: {reason}");
+                if matches!(to, ServiceState::Down | ServiceState::Removed) {
+                    unpin.push((name, key));
+                }
+                self.save_soon(now);
+            }
+            Event::ServiceRefused { name, key, why } => {
+                tracing::warn!(host = %name, service = %key, "service refused: {why}");
+            }
+            Event::HostRemoved { name, reason } => {
+                tracing::warn!(host = %name, "removed: {reason}");
+                self.save_soon(now);
+            }
+            Event::AlarmRaised(alarm) => tracing::error!("ALARM: {alarm}"),
+            Event::AlarmCleared(alarm) => tracing::warn!("alarm is over: {alarm}"),
+        }
+    }
+
+    fn save_soon(&mut self, now: Instant) {
+        if !self.timers.is_set(Timer::Save) {
+            self.timers.set(Timer::Save, now + SAVE_AFTER);
+        }
+    }
+
+    /// Weighs all hosts, and writes what came of it.
+    pub(super) fn place(&mut self, now: Instant) {
+        let Some(loaded) = self.in_force.take() else { return };
+        self.timers.set(Timer::Policy, now + loaded.settings.damping.interval);
+        if self.weigh(&loaded, now) {
+            match self.write(&loaded) {
+                Ok(changes) => changes.tell_placed(),
+                Err(error) => {
+                    tracing::warn!("rings do not follow the hosts, which is tried again: {error:#}");
+                    self.timers.set(Timer::Links, now + super::APPLY_AGAIN);
+                }
+            }
+        }
+        self.in_force = Some(loaded);
+    }
+
+    /// Weighs all hosts; whether anything is to be written.
+    pub(super) fn weigh(&mut self, loaded: &Loaded, now: Instant) -> bool {
+        let Loaded { settings, hosts } = loaded;
+        self.placed = self.fleet.registry().generation();
+        let evaluated = self.fleet.evaluate(settings, hosts, now, self.hours.at(now));
+        let hops = self.fleet.hops(settings, hosts);
+        let is_changed = evaluated.is_changed || hops != self.hops;
+        let targets = |hops: &[crate::fleet::Hop]| hops.iter().map(crate::links::Target::from).collect::<Vec<_>>();
+        if targets(&hops) != targets(&self.hops) {
+            self.effects.push_back(Effect::Watch);
+        }
+        self.hops = hops;
+        is_changed
+    }
+
+    /// Forgets a host's flows of a service. Those of a host that serves nothing any more are forgotten with its template.
+    fn unpin(&mut self, name: &NodeName, key: &ServiceKey) {
+        let stays = self.hops.iter().any(|hop| hop.name == *name && hop.state != HostState::Down);
+        if !stays {
+            return;
+        }
+        match self.plane.unpin(name, key) {
+            Ok(flows) => tracing::info!(host = %name, service = %key, flows, "flows un-pinned"),
+            Err(error) => tracing::error!(host = %name, service = %key, "its flows stay pinned: {error:#}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hour_goes_round() {
+        let at = Instant::now();
+        let hours = Hours { at, hour: 23.5 };
+        assert_eq!((hours.at(at), hours.at(at + Duration::from_secs(3_600))), (23.5, 0.5));
+    }
+}
