@@ -4,20 +4,24 @@
 //! `config` is what the operator wrote, `net` keeps the kernel's interfaces, routes and sysctls as that wants them,
 //! `slr-dataplane` does the same with programs and tables, `daemon` puts them together in one loop.
 
+mod advert;
 mod check;
 mod cli;
 mod config;
 mod daemon;
 mod desired;
 mod dial;
+mod drain;
 mod health;
 mod http;
 mod load;
 mod net;
 mod patience;
+mod peers;
 mod process;
 mod show;
 mod sockets;
+mod state;
 mod status;
 mod unload;
 

@@ -3,9 +3,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use slr_model::ServiceAdvert;
-
 use super::{Checked, Kind, Outcome};
+use crate::advert::cut;
 use crate::http::{self, Get};
 use crate::{dial, patience, process};
 
@@ -86,16 +85,6 @@ fn shown(bytes: &[u8]) -> String {
 async fn command(words: &[String], checked: &Checked) -> Result<(), String> {
     let ran = process::run(words, &checked.environment(), checked.check.timeout).await;
     ran.map(drop).map_err(|error| format!("command: {error}"))
-}
-
-/// At most as long as an advert carries.
-fn cut(mut text: String) -> String {
-    let mut end = text.len().min(ServiceAdvert::REASON_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }
 
 impl Kind {

@@ -5,6 +5,8 @@ use std::net::{TcpListener, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use slr_model::ServiceAdvert;
+
 use super::super::Check;
 use super::*;
 

@@ -1,0 +1,135 @@
+//! What this host says of itself, made of what its parts know. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use slr_model::{Advert, HostState, ServiceAdvert, ServiceKey};
+
+use crate::config::Served;
+use crate::drain::Cause;
+use crate::health::{Health, Verdict};
+use crate::load::Board;
+use crate::sockets::Survey;
+
+/// What each check has found so far.
+pub type Verdicts = BTreeMap<ServiceKey, Verdict>;
+
+/// All that an advert is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// What is served.
+    pub services: &'a [Served],
+    /// How it is.
+    pub verdicts: &'a Verdicts,
+    /// How busy this host is.
+    pub board: &'a Board,
+    /// Its connections.
+    pub survey: &'a Survey,
+    /// Why it drains, if it does.
+    pub draining: Option<&'a Cause>,
+}
+
+impl Parts<'_> {
+    /// Every check has come to a first verdict. Before that nothing is advertised: to leave a service out would withdraw
+    /// it, to call it active might be a lie, and routers do well with the silence of a daemon that is starting.
+    pub fn are_known(&self) -> bool {
+        self.services.iter().all(|served| self.health(served) != Health::Unknown)
+    }
+
+    /// The advert. A service that came with a reload and has no verdict yet is left out.
+    pub fn advert(&self, now: Instant) -> Advert {
+        let known = self.services.iter().filter(|served| self.health(served) != Health::Unknown);
+        Advert {
+            loads: self.board.host(self.survey.total(), now),
+            services: known.map(|served| self.service(served, now)).collect(),
+        }
+    }
+
+    fn service(&self, served: &Served, now: Instant) -> ServiceAdvert {
+        let (state, reason) = self.state(served);
+        let flows = self.flows(&served.key);
+        let loads = self.board.service(&served.key, flows, now);
+        ServiceAdvert { key: served.key, state, reason, loads, flows, weight: served.weight }
+    }
+
+    /// The state of a service, and why. A service that fails while its host drains is down: its flows do better elsewhere.
+    pub fn state(&self, served: &Served) -> (HostState, String) {
+        match (self.health(served), self.draining) {
+            (Health::Down, _) => (HostState::Down, self.verdicts.get(&served.key).map_or_else(String::new, Verdict::reason)),
+            (_, Some(cause)) => (HostState::Draining, cut(cause.reason())),
+            (_, None) => (HostState::Active, String::new()),
+        }
+    }
+
+    /// Connections of a service.
+    pub fn flows(&self, key: &ServiceKey) -> u64 {
+        let named: Vec<ServiceKey> = self.services.iter().map(|served| served.key).collect();
+        self.survey.of(key, &named)
+    }
+
+    /// What is known of a service; one without a check is well.
+    pub fn health(&self, served: &Served) -> Health {
+        match served.check {
+            None => Health::Up,
+            Some(_) => self.verdicts.get(&served.key).map_or(Health::Unknown, Verdict::health),
+        }
+    }
+}
+
+/// At most as long as an advert carries.
+pub fn cut(mut text: String) -> String {
+    let mut end = text.len().min(ServiceAdvert::REASON_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use slr_model::Weight;
+
+    use super::*;
+    use crate::health::Outcome;
+    use crate::load::Formulas;
+
+    fn served(key: &str, checked: bool) -> Served {
+        let key: ServiceKey = key.parse().unwrap();
+        let check = crate::health::Check {
+            kind: crate::health::Kind::Tcp { port: 80 },
+            address: key.subnet.network(),
+            interval: std::time::Duration::from_secs(1),
+            timeout: std::time::Duration::from_secs(1),
+            rise: 1,
+            fall: 1,
+        };
+        Served { key, weight: Weight::default(), check: checked.then_some(check) }
+    }
+
+    fn states(services: &[Served], verdicts: &Verdicts, draining: Option<&Cause>) -> Vec<String> {
+        let board = Board::new(Vec::new(), Formulas { host: None, services: BTreeMap::new() });
+        let parts = Parts { services, verdicts, board: &board, survey: &Survey::default(), draining };
+        let shown = |service: ServiceAdvert| format!("{} {} {}", service.key, service.state, service.reason);
+        parts.advert(Instant::now()).services.into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn each_service_has_a_state_of_its_own() {
+        let services = [served("tcp/80@192.0.2.0/24", true), served("any@192.0.2.0/24", false)];
+        let mut verdicts = Verdicts::new();
+        assert_eq!(states(&services, &verdicts, None), ["any@192.0.2.0/24 active "], "what is unknown is left out");
+        let mut find = |outcome: Outcome| {
+            verdicts.entry(services[0].key).or_default().take(outcome, 1, 1);
+            verdicts.clone()
+        };
+        let up = find(Outcome::Success);
+        assert_eq!(states(&services, &up, None), ["tcp/80@192.0.2.0/24 active ", "any@192.0.2.0/24 active "]);
+        let drained = Some(&Cause::Operator);
+        assert_eq!(states(&services, &up, drained)[0], "tcp/80@192.0.2.0/24 draining drained on the host");
+        let down = find(Outcome::Failure("http: status 500".to_owned()));
+        let expected = ["tcp/80@192.0.2.0/24 down http: status 500", "any@192.0.2.0/24 active "];
+        assert_eq!(states(&services, &down, None), expected);
+        assert_eq!(states(&services, &down, drained)[0], expected[0], "a broken service does not drain, it is down");
+    }
+}
