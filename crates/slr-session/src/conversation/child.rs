@@ -9,12 +9,12 @@
 //!   any ── withdraw ──► Ended
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use slr_model::{Advert, Role};
+use slr_model::{Advert, HostState, Role, ServiceKey};
 use slr_wire::{
     AdvertError, AdvertPart, Assembly, Channel, Code, Hello, Message, Order, Ordered, Refused, Roster, RosterNode,
     RosterPart, Welcome, Withdraw, bounds,
@@ -298,6 +298,15 @@ impl Child {
     /// The session of the connection that was opened last; 0 before the first.
     pub fn session(&self) -> u64 {
         self.dialer.session()
+    }
+
+    /// The states that the parent was last told in this session and has acknowledged; `None`: none yet, or it was told
+    /// others since. A host that drains knows from this that a parent has heard.
+    pub fn acknowledged(&self) -> Option<&BTreeMap<ServiceKey, HostState>> {
+        match &self.phase {
+            Phase::Open(open) => open.offering.acknowledged(),
+            _ => None,
+        }
     }
 
     /// What came in and was not taken.

@@ -37,6 +37,8 @@ pub(super) struct Offering {
     next: Instant,
     /// What the parent was last told on the stream; `None`: nothing yet.
     told: Option<BTreeMap<ServiceKey, HostState>>,
+    /// Sequence of the advert that told it.
+    told_in: u64,
     full_limit: Limit,
     full_due: Option<Instant>,
 }
@@ -50,6 +52,7 @@ impl Offering {
             acked: 0,
             next: now + first_in,
             told: None,
+            told_in: 0,
             full_limit: Limit::new(FULL_BURST, FULL_PERIOD),
             full_due: None,
         };
@@ -85,7 +88,9 @@ impl Offering {
         if self.full_due.is_some_and(|due| due <= now) && self.full_limit.take(now) {
             self.full_due = None;
             self.told = Some(advert.services.iter().map(|service| (service.key, service.state)).collect());
-            return self.split(advert, true);
+            let parts = self.split(advert, true);
+            self.told_in = self.sequence;
+            return parts;
         }
         if self.next <= now {
             // After a sleep of many intervals one advert is due, not many.
@@ -113,6 +118,11 @@ impl Offering {
         sequence <= self.sequence
     }
 
+    /// The states that the parent was last told, once it has acknowledged that advert or a later one.
+    pub fn acknowledged(&self) -> Option<&BTreeMap<ServiceKey, HostState>> {
+        self.told.as_ref().filter(|_| self.acked >= self.told_in)
+    }
+
     /// Counted in adverts, not in time: a child that was starved or stopped has not been unheard meanwhile.
     pub fn hearing(&self) -> Hearing {
         match self.sequence - self.acked {
@@ -120,5 +130,49 @@ impl Offering {
             missing if missing > u64::from(self.adverts_an_ack * UNHEARD_ACKS) => Hearing::Unheard,
             _ => Hearing::Heard,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slr_model::{Loads, ServiceAdvert};
+
+    use super::*;
+
+    fn advert(state: HostState) -> Advert {
+        let key = "tcp/80@192.0.2.0/24".parse().unwrap();
+        let (reason, weight) = (String::new(), Default::default());
+        let service = ServiceAdvert { key, state, reason, loads: Loads::new(), flows: 0, weight };
+        Advert { loads: Loads::new(), services: vec![service] }
+    }
+
+    #[test]
+    fn states_count_as_acknowledged_when_the_advert_that_told_them_or_a_later_one_is() {
+        let now = Instant::now();
+        let welcome = Welcome {
+            session: 1,
+            advert_interval_ms: 400,
+            silent_after_ms: 1_000,
+            tunnel_sources: Vec::new(),
+            ack_interval_ms: 400,
+        };
+        let mut offering = Offering::new(now, &welcome, Duration::ZERO);
+        let mut send = |offering: &mut Offering, state| {
+            offering.offered(now, &advert(state));
+            let sent = offering.take_due(now, &advert(state));
+            sent.last().expect("something is due").sequence
+        };
+        let states =
+            |offering: &Offering| offering.acknowledged().map(|told| told.values().copied().collect::<Vec<_>>());
+        let first = send(&mut offering, HostState::Active);
+        assert_eq!(states(&offering), None);
+        assert!(offering.acked(first));
+        assert_eq!(states(&offering), Some(vec![HostState::Active]));
+        let second = send(&mut offering, HostState::Draining);
+        assert!(offering.acked(first), "an old acknowledgement, late");
+        assert_eq!(states(&offering), None);
+        let third = offering.take_due(now, &advert(HostState::Draining))[0].sequence;
+        assert!(third > second && offering.acked(third));
+        assert_eq!(states(&offering), Some(vec![HostState::Draining]));
     }
 }
