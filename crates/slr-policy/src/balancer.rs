@@ -21,6 +21,7 @@ mod host;
 mod report;
 mod ring_state;
 mod target;
+mod traffic;
 
 pub use report::{Evaluation, HostReport, RingReport};
 use ring_state::RingState;
@@ -118,6 +119,15 @@ impl<K: Ord + Clone> Balancer<K> {
     pub fn adopt(&mut self, key: &K, placement: Placement, weights: &[(NodeName, Weight)]) -> Result<(), BalanceError> {
         let ring = self.rings.entry(key.clone()).or_insert_with(RingState::new);
         ring.adopt(placement, weights, &mut self.builder)
+    }
+
+    /// Says how many packets this router has forwarded to each host so far, of whatever service: counters that grow. Called
+    /// before each evaluation, it lets `expected_load` know which part of the traffic a host's load is due to, and not
+    /// only which part of the ring it had: connections stay where they began, however the ring changes. Counters that
+    /// are not said again are not used again.
+    pub fn note_traffic<'a>(&mut self, key: &K, packets: impl IntoIterator<Item = (&'a NodeName, u64)>) {
+        let ring = self.rings.entry(key.clone()).or_insert_with(RingState::new);
+        ring.traffic.note(packets);
     }
 
     /// The weights of a ring, by name: every host of the last evaluation, those that get nothing with zero.

@@ -26,8 +26,9 @@ pub struct Damping {
     pub interval: Duration,
     /// Part of a new value that counts at once, above 0, up to 1; the rest is what it was.
     pub smoothing: f64,
-    /// How far the loads that hosts advertise lag behind the share that caused them: half the window they are measured
-    /// over, half the interval, and half of what a flow lasts. `share` in F is as old as that. Zero: it is today's.
+    /// How far the loads that hosts advertise lag behind the traffic that caused them: half the window they are measured
+    /// over and half the interval; and, where traffic is not counted, half of what a flow lasts. `expected_load` reckons
+    /// with it.
     pub load_lag: Duration,
     /// Ratio of neighbouring weights, above 1: 1.05 is steps of five per cent.
     pub step: f64,
@@ -55,13 +56,13 @@ pub struct DampingError {
 
 /// What a policy's default F is, by placement.
 ///
-/// `weighted`: cost per unit of traffic. A host's load divided by the share that caused it is the inverse of its
+/// `weighted`: cost per unit of traffic. A host's load divided by the share that causes it is the inverse of its
 /// capacity, whatever the share is, so weights in inverse proportion to it make all loads equal, and stay. Below a load
 /// of a quarter nothing moves: there is nothing to gain, and small loads are mostly noise (docs/decisions/0004).
 /// `least-cost`: the seed's rule, load and the cost of the way there.
 pub const fn default_cost(placement: PlacementPolicy) -> &'static str {
     match placement {
-        PlacementPolicy::Weighted => "max(load * routing_cost, 0.25) / share",
+        PlacementPolicy::Weighted => "max(expected_load * routing_cost, 0.25) / share",
         PlacementPolicy::LeastCost => "load * routing_cost",
     }
 }
@@ -70,6 +71,7 @@ pub const fn default_cost(placement: PlacementPolicy) -> &'static str {
 pub fn cost_vocabulary() -> Vocabulary {
     let names = [
         ("load", 0.5),
+        ("expected_load", 0.5),
         ("rtt_ms", 1.0),
         ("loss", 0.01),
         ("weight", 1.0),
@@ -98,7 +100,7 @@ impl Default for Damping {
     fn default() -> Self {
         Self {
             interval: Duration::from_millis(400),
-            smoothing: 0.5,
+            smoothing: 0.3,
             load_lag: Duration::from_millis(700),
             step: 1.05,
             hysteresis: 0.1,

@@ -8,7 +8,9 @@ use super::{HostInput, HostReport, RingInput};
 use crate::{Damping, EvaluateError, Expression, Policy, Variable, name_hash::siphash};
 
 /// Least share that F sees: a host without new flows still has a cost.
-const SHARE_MIN: f64 = 0.01;
+pub(super) const SHARE_MIN: f64 = 0.01;
+/// A share that grew or shrank by more than this since its load was measured tells nothing that can be reckoned with.
+const GROWTH_MAX: f64 = 4.0;
 /// How many times the lag of its inputs a host that came back is kept from more than the share it began with: after
 /// three, 95 % of what F sees was caused by its present share.
 const SETTLE_LAGS: f64 = 3.0;
@@ -40,8 +42,10 @@ pub(super) struct Host {
     pub ceiling: Option<u16>,
     /// From which fraction on its weight is rounded up, 0 to 1: each host's own, and always the same.
     pub threshold: f64,
-    /// The share of the ring that the host's load is due to.
-    share: Smoothed,
+    /// The share that the host's load is due to: as it was when that load was measured, then smoothed like the load.
+    seen: Smoothed,
+    seen_smooth: Smoothed,
+    load: Smoothed,
     /// Smoothed values, in the order of the expression's variables; NaN for one that is missing.
     inputs: Vec<f64>,
 }
@@ -56,6 +60,17 @@ impl Smoothed {
         self.0 = Some(next);
         next
     }
+}
+
+/// A host's share of the ring in three ways, each as a multiple of the mean of the hosts placed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ratios {
+    /// By its weight.
+    pub real: f64,
+    /// By its weight, ramps left out.
+    pub whole: f64,
+    /// By the traffic that was counted, if it was.
+    pub seen: Option<f64>,
 }
 
 /// Time as an evaluation sees it.
@@ -101,7 +116,9 @@ impl Host {
             fault: None,
             ramp: 1.0,
             ceiling: None,
-            share: Smoothed(None),
+            seen: Smoothed(None),
+            seen_smooth: Smoothed(None),
+            load: Smoothed(None),
             inputs: Vec::new(),
         }
     }
@@ -109,7 +126,7 @@ impl Host {
     /// Forgets what F saw: another F, or the host was away.
     pub(super) fn forget_inputs(&mut self) {
         self.inputs.clear();
-        self.share = Smoothed(None);
+        (self.seen, self.seen_smooth, self.load) = (Smoothed(None), Smoothed(None), Smoothed(None));
         self.cost = None;
         self.fault = None;
     }
@@ -132,32 +149,36 @@ impl Host {
         }
     }
 
-    /// Takes the inputs in and evaluates F. `mean_weight` is that of the hosts in the ring, ramped ones as if they were not.
+    /// Takes the inputs in and evaluates F.
     pub(super) fn evaluate(
         &mut self,
         step: Step,
         policy: &Policy,
         ring: &RingInput,
         input: &HostInput,
-        mean_weight: f64,
+        ratios: Ratios,
     ) {
-        let damping = &policy.damping;
-        // One that comes in now is seen at the share that it is to have.
-        let whole = if self.weight == 0 { f64::from(self.wanted) } else { f64::from(self.weight) / self.ramp };
-        let share = if mean_weight > 0.0 { (whole / mean_weight).max(SHARE_MIN) } else { 1.0 };
-        let lagged = self.share.follow(share, step.lag(damping.load_lag));
-        let part = step.smoothing(damping);
+        let part = step.smoothing(&policy.damping);
+        let seen = self.seen.follow(ratios.seen.unwrap_or(ratios.real), step.lag(policy.damping.load_lag));
+        let seen = self.seen_smooth.follow(seen, part).max(SHARE_MIN);
+        let growth = (ratios.real / seen).clamp(1.0 / GROWTH_MAX, GROWTH_MAX);
         let variables = policy.cost.variables();
         self.inputs.resize(variables.len(), f64::NAN);
         for (held, variable) in self.inputs.iter_mut().zip(variables) {
             *held = match value_of(variable, input, ring) {
                 Value::Smooth(value) => smooth(*held, value, part),
-                Value::Share => smooth(*held, lagged, part),
+                Value::Expected(load) => self.load.follow(load, part) * growth,
+                Value::Share => ratios.whole,
                 Value::Exact(value) => value,
                 Value::Missing => f64::NAN,
             };
         }
         self.judge(&policy.cost);
+    }
+
+    /// Its weight as F sees it: that of a ramp as if it were over, that of one that comes in now as it is to be.
+    pub(super) fn whole(&self) -> f64 {
+        if self.weight == 0 { f64::from(self.wanted) } else { f64::from(self.weight) / self.ramp }
     }
 
     fn judge(&mut self, cost: &Expression) {
@@ -197,6 +218,8 @@ impl Host {
 enum Value {
     /// Measured: its noise is smoothed.
     Smooth(f64),
+    /// The load, of which the expected one is made.
+    Expected(f64),
     /// The ring's own.
     Share,
     /// Set, or a clock's.
@@ -215,6 +238,10 @@ fn value_of(variable: &Variable, input: &HostInput, ring: &RingInput) -> Value {
             "flows" => measured(input.flows.map(|flows| flows as f64)),
             "weight" => Value::Exact(f64::from(input.weight.get()) / f64::from(Weight::default().get())),
             "share" => Value::Share,
+            "expected_load" => match load("load") {
+                Value::Smooth(load) => Value::Expected(load),
+                other => other,
+            },
             "hour" => Value::Exact(ring.hour),
             "routing_cost" => Value::Exact(input.routing_cost),
             // `load`, and whatever names a vocabulary of the caller's own adds.

@@ -7,8 +7,9 @@ use slr_model::{HopId, NodeName, Weight};
 use super::{
     BalanceError, Evaluation, HostInput, RingInput, RingReport,
     budget::{self, Slots},
-    host::{Host, Step},
+    host::{Host, Ratios, SHARE_MIN, Step},
     target::{self, EQUAL},
+    traffic::Traffic,
 };
 use crate::{Damping, Expression, HopSet, Placement, Policy, RingBuilder};
 
@@ -25,6 +26,7 @@ pub(super) struct RingState {
     /// A host that had slots has none any more.
     went: bool,
     cost: Option<Expression>,
+    pub(super) traffic: Traffic,
     evaluated_at: Option<Instant>,
     /// Slots that may move now: grows with time, up to an interval's budget.
     allowance: f64,
@@ -40,6 +42,7 @@ impl RingState {
             placement: None,
             went: false,
             cost: None,
+            traffic: Traffic::default(),
             evaluated_at: None,
             allowance: 0.0,
             amplification: AMPLIFICATION_FIRST,
@@ -149,14 +152,22 @@ impl RingState {
 
     /// Evaluates F of everyone placed. How many had no value.
     fn judge(&mut self, step: Step, policy: &Policy, input: &RingInput, inputs: &[&HostInput]) -> u32 {
-        let in_ring = self.hosts.iter().filter(|host| host.placed && host.weight > 0);
-        let (count, sum) =
-            in_ring.fold((0u32, 0.0), |(count, sum), host| (count + 1, sum + f64::from(host.weight) / host.ramp));
-        let mean_weight = if count == 0 { 0.0 } else { sum / f64::from(count) };
+        let counted = self.traffic.take(self.hosts.iter().filter(|host| host.placed && !host.came));
+        let in_ring = || self.hosts.iter().filter(|host| host.placed && host.weight > 0);
+        let count = in_ring().count().max(1) as f64;
+        let mean_weight = in_ring().map(|host| f64::from(host.weight)).sum::<f64>() / count;
+        let mean_whole = in_ring().map(Host::whole).sum::<f64>() / count;
+        let ratio = |weight: f64, mean: f64| if mean > 0.0 { (weight / mean).max(SHARE_MIN) } else { 1.0 };
         let mut missing = 0;
         for (host, of_host) in self.hosts.iter_mut().zip(inputs) {
             if host.placed {
-                host.evaluate(step, policy, input, of_host, mean_weight);
+                let real = if host.weight == 0 { host.whole() } else { f64::from(host.weight) };
+                let ratios = Ratios {
+                    real: ratio(real, mean_weight),
+                    whole: ratio(host.whole(), mean_whole),
+                    seen: counted.as_ref().and_then(|counted| counted.get(&host.name).copied()),
+                };
+                host.evaluate(step, policy, input, of_host, ratios);
                 missing += u32::from(host.fault.is_some());
             } else {
                 host.forget_inputs();
