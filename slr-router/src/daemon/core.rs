@@ -233,7 +233,7 @@ impl<P: Plane> Core<P> {
         match result {
             Ok(changes) => {
                 self.fleet.configure(&loaded.settings, now);
-                self.timers.set(Timer::Policy, now + loaded.settings.damping.interval);
+                self.plan_placing(&loaded, now);
                 self.in_force = Some(loaded);
                 Output::InForce(Box::new(changes))
             }

@@ -110,10 +110,17 @@ impl<P: Plane> Core<P> {
         }
     }
 
+    /// Where nobody has a session, nothing changes by itself.
+    pub(super) fn plan_placing(&mut self, loaded: &Loaded, now: Instant) {
+        if loaded.settings.control.is_some() {
+            self.timers.set(Timer::Policy, now + loaded.settings.damping.interval);
+        }
+    }
+
     /// Weighs all hosts, and writes what came of it.
     pub(super) fn place(&mut self, now: Instant) {
         let Some(loaded) = self.in_force.take() else { return };
-        self.timers.set(Timer::Policy, now + loaded.settings.damping.interval);
+        self.plan_placing(&loaded, now);
         if self.weigh(&loaded, now) {
             match self.write(&loaded) {
                 Ok(changes) => changes.tell_placed(),
