@@ -2,5 +2,6 @@
 //!
 //! Pure: no clock, no thread, no I/O, no randomness. `now` and seeds come in, outputs and the next deadline come out.
 
+pub mod cluster;
 pub mod conversation;
 pub mod registry;

@@ -89,8 +89,10 @@ pub struct RingsAck {
     pub held: Option<Edition>,
     /// Whom it follows; `None`: it computes for itself.
     pub follows: Option<NodeName>,
-    /// It has only just started and publishes nothing before it knows what the others hold.
+    /// It has only just started, or fell behind: it publishes nothing before it knows what the others hold.
     pub joining: bool,
+    /// What came does not fit what it holds: everything is to be sent.
+    pub resync: bool,
 }
 
 /// A publication that cannot be, from a caller or from the wire.
@@ -296,7 +298,7 @@ impl RingsAck {
             name => Some(node_name("rings_ack.follows", name)?),
         };
         let held = found.held.map(|held| Edition::read("rings_ack.held", held)).transpose()?;
-        Ok(Self { held, follows, joining: found.joining })
+        Ok(Self { held, follows, joining: found.joining, resync: found.resync })
     }
 
     pub(crate) fn write(&self) -> proto::RingsAck {
@@ -304,6 +306,7 @@ impl RingsAck {
             held: self.held.as_ref().map(Edition::write),
             follows: self.follows.as_ref().map_or_else(String::new, NodeName::to_string),
             joining: self.joining,
+            resync: self.resync,
         }
     }
 }

@@ -152,8 +152,9 @@ pub fn message() -> impl Strategy<Value = Message> {
         (1u64.., outcome).prop_map(|(id, outcome)| Message::Ordered(Ordered { id, outcome })),
         roster(),
         rings(3, 8).prop_map(|rings| Message::Rings(rings.split().unwrap().remove(0))),
-        (prop::option::of(edition()), prop::option::of(name()), any::<bool>())
-            .prop_map(|(held, follows, joining)| Message::RingsAck(RingsAck { held, follows, joining })),
+        (prop::option::of(edition()), prop::option::of(name()), any::<bool>(), any::<bool>()).prop_map(
+            |(held, follows, joining, resync)| Message::RingsAck(RingsAck { held, follows, joining, resync })
+        ),
     ]
 }
 
