@@ -26,6 +26,8 @@ pub struct Material {
     pub(super) provider: Arc<CryptoProvider>,
     revoked: Revoked,
     has_crl: bool,
+    /// The file of authorities as it was.
+    ca: Vec<u8>,
 }
 
 impl std::fmt::Debug for Material {
@@ -59,7 +61,8 @@ impl Material {
         }
         let has_crl = !lists.is_empty();
         let chain = chain_verifier(files, &roots, lists, &provider)?;
-        let material = Self { own, key: Arc::new(key), chain, provider, revoked, has_crl };
+        let ca = contents.ca.clone();
+        let material = Self { own, key: Arc::new(key), chain, provider, revoked, has_crl, ca };
         material.check_own(files, &roots)?;
         Ok(material)
     }
@@ -84,6 +87,11 @@ impl Material {
     pub(crate) fn check_chain(&self, chain: &[CertificateDer], now: UnixTime) -> Result<(), rustls::Error> {
         let (leaf, above) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
         self.chain.verify_client_cert(leaf, above, now).map(drop)
+    }
+
+    /// Whether the authorities are the same as another time.
+    pub(crate) fn same_authorities(&self, other: &Self) -> bool {
+        self.ca == other.ca
     }
 
     /// How many certificates are revoked.
