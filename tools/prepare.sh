@@ -5,6 +5,7 @@ packages=(
 	clang libelf-dev zlib1g-dev pkg-config make gcc libc6-dev linux-libc-dev # to build
 	iproute2 ethtool nftables procps                                      # to bring the lab up
 	nginx-light socat curl iputils-ping tcpdump                           # what runs in it
+	prometheus                                                            # what reads the metrics
 )
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }

@@ -13,6 +13,8 @@ mod hosts;
 #[expect(dead_code, unused_imports, reason = "the control plane is being wired")]
 mod keepalive;
 mod links;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the control plane is being wired"))]
+mod metrics;
 mod replay;
 mod show;
 mod state;

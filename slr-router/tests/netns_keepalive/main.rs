@@ -110,7 +110,7 @@ fn targets_settings_and_addresses_change_while_it_runs() {
 fn a_thousand_targets_five_times_a_second_cost_a_small_part_of_a_core() {
     let scene = Scene::new();
     let mut keepalives = scene.keepalives(Settings::default(), &BOTH);
-    let name = |n: usize| target(&format!("h{n}"), if n % 2 == 0 { HOST4 } else { HOST6 });
+    let name = |n: usize| target(&format!("h{n}"), if n.is_multiple_of(2) { HOST4 } else { HOST6 });
     keepalives.watch((0..1_000).map(name).collect());
     scene.until_all(&mut keepalives, Path::Alive, 1_000);
     let (start, before) = (Instant::now(), thread_cpu());

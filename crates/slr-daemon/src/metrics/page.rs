@@ -151,4 +151,12 @@ mod tests {
             "{text}"
         );
     }
+
+    #[test]
+    fn the_documentation_has_the_same_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let expected = super::super::text::table(COMMON);
+        let documented = std::fs::read_to_string(path).unwrap();
+        assert!(documented.contains(&expected), "{path} lacks this table:\n{expected}");
+    }
 }

@@ -104,7 +104,7 @@ impl Samples<'_> {
     ///
     /// # Panics
     /// If there are not as many values as the family has labels: a mistake in the program.
-    pub fn add(&mut self, values: &[&str], value: impl Into<Number>) -> &mut Self {
+    pub fn add(&mut self, values: &[&str], value: impl Into<Number>) {
         let Family { name, kind, labels, help } = self.family;
         assert_eq!(values.len(), labels.len(), "labels of {name}");
         if !self.is_begun {
@@ -127,7 +127,6 @@ impl Samples<'_> {
             }
             Number::Real(value) => writeln!(self.page, "{value}"),
         };
-        self
     }
 }
 
@@ -164,7 +163,10 @@ mod tests {
     fn a_page_has_each_family_once_with_help_and_type_and_none_without_samples() {
         let mut text = Text::new();
         text.family(&PLAIN).add(&[], u64::MAX);
-        text.family(&LABELS).add(&["1", "say \"hi\"\\\n"], 0.25).add(&["2", ""], true).add(&["3", "ü"], f64::INFINITY);
+        let mut samples = text.family(&LABELS);
+        samples.add(&["1", "say \"hi\"\\\n"], 0.25);
+        samples.add(&["2", ""], true);
+        samples.add(&["3", "ü"], f64::INFINITY);
         text.family(&EMPTY);
         let expected = "# HELP a_total Plain.\n# TYPE a_total counter\na_total 18446744073709551615\n\
                         # HELP b With labels.\n# TYPE b gauge\nb{x=\"1\",y=\"say \\\"hi\\\"\\\\\\n\"} 0.25\n\

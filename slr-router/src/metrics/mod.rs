@@ -1,0 +1,12 @@
+//! The router's figures: a plain [`Snapshot`] that the daemon's loop fills, and its text. Names: docs/metrics.md.
+
+mod families;
+#[cfg(test)]
+pub mod sample;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use families::FAMILIES;
+pub use snapshot::*;
