@@ -69,10 +69,12 @@ impl RingState {
         let inputs_missing = self.judge(step, policy, input, &inputs);
         target::set_wanted(&mut self.hosts, policy);
 
-        let mut done = Evaluation { inputs_missing, ..Evaluation::default() };
+        // A host that is no longer listed is a change that no weight of the others shows.
+        let changed = self.went;
+        let mut done = Evaluation { inputs_missing, changed, ..Evaluation::default() };
         self.apply_state(input.placement, &mut done, builder);
         self.apply_cost(step, &policy.damping, input.placement, &mut done, builder);
-        done.changed = self.hosts.iter().zip(before).any(|(host, before)| host.weight != before);
+        done.changed |= self.hosts.iter().zip(before).any(|(host, before)| host.weight != before);
         self.evaluated_at = Some(now);
         self.count(done);
         Ok(done)
@@ -119,7 +121,7 @@ impl RingState {
         for (host, input) in self.hosts.iter_mut().zip(inputs) {
             let placed = input.placed && !input.weight.is_zero();
             host.came = placed && !host.placed;
-            self.went |= host.placed && !placed;
+            self.went |= host.weight > 0 && !placed;
             if host.came {
                 host.forget_inputs();
                 if host.wanted == 0 || host.configured != input.weight {
@@ -181,13 +183,18 @@ impl RingState {
     fn apply_state(&mut self, placement: Placement, done: &mut Evaluation, builder: &mut RingBuilder) {
         let goals = self.goals();
         let mut different = std::mem::take(&mut self.went) || self.placement != Some(placement);
-        for (host, goal) in self.hosts.iter_mut().zip(goals) {
+        for (host, &goal) in self.hosts.iter_mut().zip(&goals) {
             if !host.placed {
                 host.weight = 0;
             } else if host.came {
                 host.weight = goal;
                 different = true;
             }
+        }
+        // Under `least-cost` the one that had everything may be gone: a ring is not empty while anyone is placed.
+        if self.hosts.iter().all(|host| host.weight == 0) {
+            self.hosts.iter_mut().zip(&goals).for_each(|(host, &goal)| host.weight = goal);
+            different |= goals.iter().any(|&goal| goal > 0);
         }
         if !different {
             return;

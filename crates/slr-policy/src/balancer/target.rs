@@ -13,14 +13,17 @@ const COST_RATIO_MAX: f64 = 50.0;
 /// Costs this close are one cost, so that rounding makes no difference between hosts that are alike.
 const SAME_COST: f64 = 1e-9;
 
-/// Sets what each placed host is to have. `false` if no host has a cost: everybody keeps what they have.
-pub(super) fn set_wanted(hosts: &mut [Host], policy: &Policy) -> bool {
+/// Sets what each placed host is to have. If no host has a cost, everybody keeps what they have.
+pub(super) fn set_wanted(hosts: &mut [Host], policy: &Policy) {
     let mut costs: Vec<f64> = hosts.iter().filter(|host| host.placed).filter_map(|host| host.cost).collect();
     if costs.is_empty() {
+        // Those that had everything may just have left.
+        let nobody = hosts.iter().all(|host| !host.placed || host.wanted == 0);
         for host in hosts.iter_mut().filter(|host| host.placed) {
+            host.wanted = if nobody { host.configured.get() } else { host.wanted };
             host.target = f64::from(host.wanted);
         }
-        return false;
+        return;
     }
     let middle = (costs.len() - 1) / 2;
     let median = *costs.select_nth_unstable_by(middle, f64::total_cmp).1;
@@ -28,7 +31,6 @@ pub(super) fn set_wanted(hosts: &mut [Host], policy: &Policy) -> bool {
         PlacementPolicy::Weighted => weighted(hosts, median, policy),
         PlacementPolicy::LeastCost => least_cost(hosts, median, policy),
     }
-    true
 }
 
 /// Shares in inverse proportion to the costs; a weight changes when its target is beyond the hysteresis.
