@@ -23,6 +23,7 @@ use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
 pub use self::changes::Changes;
 pub use self::core::{Core, Loaded};
 use self::core::{HOLD, Hours, Output};
+pub use self::plane::Plane;
 
 use crate::config::Settings;
 use crate::links::{Report, Watcher};
@@ -125,7 +126,7 @@ impl Daemon {
         match call.parse() {
             Err(text) => call.answer(Err::<(), _>(text)),
             Ok(Request::Show(what)) => {
-                let answer = show::answer(&what, &self.core);
+                let answer = show::answer(&what, &self.core, Instant::now());
                 call.answer(answer.map_err(|error| format!("{error:#}")));
             }
             Ok(Request::Reload) if self.core.is_deciding() => {

@@ -83,6 +83,11 @@ impl Fleet {
         &self.routes
     }
 
+    /// The rule that fills a ring, if there is one.
+    pub fn spec(&self, settings: &Settings, key: &RingKey) -> Option<RouteSpec> {
+        specs(&self.registry, settings).into_iter().find(|spec| spec.key == *key)
+    }
+
     /// How a ring's weights came about; `None` if no host of it has a session.
     pub fn report(&self, key: &RingKey) -> Option<RingReport> {
         self.balancer.report(key)

@@ -2,12 +2,15 @@
 //!
 //! [`rows`] are the answers, as JSON and in memory alike; [`tables`] renders them for people.
 
+mod control;
+mod control_tables;
 mod remedies;
 mod rows;
 mod tables;
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -29,6 +32,14 @@ use crate::daemon::{Changes, Core, Request};
 pub enum What {
     /// Next hops: state, link, how much went there, how many flows they have.
     Hosts,
+    /// Children of this router: their connections, whether they are heard, and whether their tunnels answer.
+    Sessions,
+    /// Each host's state for each service, since when, and why.
+    States,
+    /// Rings: what F saw of each host, its cost, its weight, and how many slots moved.
+    Policy,
+    /// What somebody should look at.
+    Alarms,
     /// Virtual subnets: what they serve, and each host's share of new flows.
     Subnets,
     /// Flows that are remembered, pinned ones first.
@@ -62,6 +73,10 @@ const FLOWS_MAX: i64 = 100_000;
 pub fn run(what: &What, output: &Output) -> Result<()> {
     match what {
         What::Hosts => ask::<Vec<rows::Host>>(what, output, tables::hosts),
+        What::Sessions => ask::<Vec<control::Session>>(what, output, control_tables::sessions),
+        What::States => ask::<Vec<control::State>>(what, output, control_tables::states),
+        What::Policy => ask::<Vec<control::Ring>>(what, output, control_tables::policy),
+        What::Alarms => ask::<Vec<control::Alarm>>(what, output, control_tables::alarms),
         What::Subnets => ask::<Vec<rows::Subnet>>(what, output, tables::subnets),
         What::Flows(_) => ask::<rows::Flows>(what, output, tables::flows),
         What::Hops => ask::<Vec<rows::Hop>>(what, output, tables::hops),
@@ -84,8 +99,12 @@ pub fn reload(output: &Output) -> Result<()> {
 }
 
 /// The daemon's side: the answer to a question.
-pub fn answer(what: &What, core: &Core<Router>) -> Result<Value> {
+pub fn answer(what: &What, core: &Core<Router>, now: Instant) -> Result<Value> {
     Ok(match what {
+        What::Sessions => serde_json::to_value(control::sessions(core.fleet(), now))?,
+        What::States => serde_json::to_value(control::states(core.fleet(), now))?,
+        What::Policy => serde_json::to_value(control::policy(core, rows::in_force(core)?))?,
+        What::Alarms => serde_json::to_value(control::alarms(core.fleet(), now))?,
         What::Hosts => serde_json::to_value(rows::hosts(core)?)?,
         What::Subnets => serde_json::to_value(rows::subnets(core)?)?,
         What::Flows(filter) => serde_json::to_value(rows::flows(filter, core.plane())?)?,

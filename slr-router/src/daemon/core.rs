@@ -133,6 +133,11 @@ impl<P: Plane> Core<P> {
         &self.report
     }
 
+    /// Next hops.
+    pub fn hops(&self) -> &[Hop] {
+        &self.hops
+    }
+
     /// Whether a configuration waits for its hosts.
     pub fn is_deciding(&self) -> bool {
         self.proposal.is_some()

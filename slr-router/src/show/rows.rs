@@ -1,7 +1,7 @@
 //! Answers: what the daemon knows, joined from configuration, watcher and kernel tables. `--json` prints these as they are.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
@@ -56,37 +56,48 @@ pub struct Host {
     pub flows: u64,
 }
 
-/// Every configured host.
+/// Every host.
 pub fn hosts(core: &Core<Router>) -> Result<Vec<Host>> {
     let loaded = in_force(core)?;
     let hops: BTreeMap<IpAddr, HopStatus> = core.plane().hops()?.into_iter().map(|hop| (hop.address, hop)).collect();
     let pinned = pinned_by_host(core.plane())?;
-    let row = |host: &crate::hosts::Host| {
-        let hop = hops.get(&host.address);
+    let row = |next: &crate::fleet::Hop| {
+        let hop = hops.get(&next.address);
         let up = hop.is_some_and(|hop| hop.up);
+        let (weight, subnets) = served(core, loaded, &next.name);
         Host {
-            name: host.name.clone(),
-            address: host.address,
-            state: host.state,
-            weight: host.weight,
-            subnets: host.subnets.iter().map(|prefix| subnet_name(&loaded.settings, prefix)).collect(),
+            name: next.name.clone(),
+            address: next.address,
+            state: next.state,
+            weight,
+            subnets: subnets.iter().map(|prefix| subnet_name(&loaded.settings, prefix)).collect(),
             hop: hop.map(|hop| hop.hop),
             up,
             mtu: hop.filter(|_| up).map(|hop| hop.mtu),
             neighbour: hop.map(|hop| hop.link.destination).filter(|mac| !mac.is_zero()),
-            problem: match core.report().links.get(&host.name) {
+            problem: match core.report().links.get(&next.name) {
                 Some(Err(problem)) => Some(problem.to_string()),
                 Some(Ok(_)) => None,
                 None => Some(crate::links::Unresolved::Unknown.to_string()),
             },
             usage: hop.map(|hop| hop.usage.into()).unwrap_or_default(),
-            flows: pinned.get(&host.name).copied().unwrap_or(0),
+            flows: pinned.get(&next.name).copied().unwrap_or(0),
         }
     };
-    Ok(loaded.hosts.iter().map(row).collect())
+    Ok(core.hops().iter().map(row).collect())
 }
 
-fn in_force(core: &Core<Router>) -> Result<&Loaded> {
+/// A host's configured weight and its subnets, from its adverts or from the hosts file.
+fn served(core: &Core<Router>, loaded: &Loaded, name: &NodeName) -> (Weight, BTreeSet<VirtualSubnet>) {
+    if let Some(host) = core.fleet().registry().host(name.as_str()) {
+        let weight = host.services().map(|service| service.weight()).max().unwrap_or_default();
+        return (weight, host.services().map(|service| service.key().subnet).collect());
+    }
+    let listed = loaded.hosts.iter().find(|host| host.name == *name);
+    listed.map(|host| (host.weight, host.subnets.iter().copied().collect())).unwrap_or_default()
+}
+
+pub fn in_force(core: &Core<Router>) -> Result<&Loaded> {
     core.in_force().context("the daemon is starting: its first configuration waits for its hosts to be resolved")
 }
 

@@ -5,11 +5,11 @@ use slr_daemon::table::Table;
 use super::rows;
 use crate::check::join;
 
-fn yes(is: bool) -> String {
+pub fn yes(is: bool) -> String {
     if is { "yes" } else { "no" }.to_owned()
 }
 
-fn or_dash<T: ToString>(value: Option<&T>) -> String {
+pub fn or_dash<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
@@ -39,7 +39,7 @@ fn age(seconds: u32) -> String {
 }
 
 /// A table, or a sentence where it would be empty.
-fn or_sentence(table: &Table, sentence: &str) -> String {
+pub fn or_sentence(table: &Table, sentence: &str) -> String {
     if table.is_empty() { sentence.to_owned() } else { table.to_string() }
 }
 
@@ -68,7 +68,7 @@ pub fn hosts(rows: &Vec<rows::Host>) -> String {
             row.flows.to_string(),
         ]);
     }
-    or_sentence(&table, "The hosts file lists no host.")
+    or_sentence(&table, "No host is known: nobody has connected, and the hosts file lists none.")
 }
 
 /// `show subnets`: a line per subnet and host.
@@ -218,7 +218,7 @@ host  address    state   weight  subnets   hop  up    mtu  neighbour            
 h1    10.1.11.2  active     100  web, dns    1  yes  1500  02:00:00:00:11:02                     1200  1.5 MB      7
 h2    10.1.11.2  active     100  web, dns    1  no      -  10.1.11.2 does not answer on lan0     1200  1.5 MB      7";
         assert_eq!(hosts(&rows), golden);
-        assert_eq!(hosts(&Vec::new()), "The hosts file lists no host.");
+        assert_eq!(hosts(&Vec::new()), "No host is known: nobody has connected, and the hosts file lists none.");
     }
 
     #[test]
