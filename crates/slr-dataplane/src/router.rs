@@ -7,12 +7,16 @@ mod accounts;
 pub(crate) mod addr;
 mod adopt;
 mod apply;
+mod capacity;
+mod census;
 mod check;
 mod classes;
 mod desired;
+mod flow_key;
 mod hops;
 mod layout;
 mod moved;
+mod pending;
 mod preview;
 mod report;
 mod rings;
@@ -20,6 +24,7 @@ mod subnets;
 mod sweep;
 mod tables;
 mod template;
+mod unpin;
 pub(crate) mod upgrade;
 
 use std::fs;
@@ -33,6 +38,8 @@ pub use crate::object::LoadError;
 pub use crate::table::MapError;
 pub use crate::xdp::{AttachError, Attachment, XdpMode};
 pub use apply::{Applied, ApplyError};
+pub use capacity::TableUse;
+pub use census::{Census, FlowShare};
 pub use desired::{Class, Config, Desired, Host, Link, Route, Subnet};
 pub use moved::Moved;
 pub use report::{Counter, FlowCount, FlowStatus, HopStatus, RouteStatus, SubnetStatus, Usage};
@@ -137,7 +144,7 @@ pub struct Router {
     /// Directories of other versions' pins, until [`Router::settle`].
     older: Vec<PathBuf>,
     attachments: Vec<Attachment>,
-    desired: Desired,
+    census: Census,
 }
 
 impl Router {
@@ -195,7 +202,7 @@ impl Router {
             pins,
             older: older.into_iter().map(|(_, path)| path).collect(),
             attachments: Vec::new(),
-            desired: Desired::default(),
+            census: Census::default(),
         };
         Ok((router, adoption))
     }

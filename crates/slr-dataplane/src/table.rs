@@ -84,7 +84,15 @@ impl<K: Pod, V: Pod> Table<K, V> {
         }
     }
 
-    /// Visit every element of a hash or trie.
+    /// Remove what still is as `unwanted` says when it is read again; false if there was nothing of the kind.
+    pub fn remove_if(&self, key: &K, unwanted: impl Fn(&V) -> bool) -> Result<bool, MapError> {
+        match self.get(key)? {
+            Some(value) if unwanted(&value) => self.remove(key),
+            _ => Ok(false),
+        }
+    }
+
+    /// Visit every element of a hash or trie. What is added or removed meanwhile, by the visitor too, may be missed.
     pub fn for_each(&self, mut visit: impl FnMut(K, V)) -> Result<(), MapError> {
         sys::for_each(self.map.as_fd(), size_of::<K>(), size_of::<V>(), |key, value| {
             visit(K::from_bytes(key).expect("sized by the map"), V::from_bytes(value).expect("sized by the map"));

@@ -12,7 +12,7 @@ use super::check::check;
 use super::desired::{Config, Desired};
 use super::hops::HopChanges;
 use super::layout::Layout;
-use super::moved::{Moved, Routes};
+use super::moved::Moved;
 use super::rings::{Published, RouteId};
 use super::tables::Tables;
 use super::{Router, addr, subnets};
@@ -83,7 +83,7 @@ impl Router {
         };
         self.write_settings(desired)?;
         let mut applied = Applied::default();
-        let before = Routes { rings: self.descriptors(), listed_only: self.listed_only()? };
+        let before = self.routes_before(desired)?;
         let names = self.classes.names();
         self.hide_removed(desired, &mut applied)?;
         let rings = &self.rings;
@@ -103,8 +103,7 @@ impl Router {
             .filter(|(id, _)| known.contains_key(id) && changed.contains(id))
             .map(|(_, subnet)| subnet.prefix)
             .collect();
-        let after = Routes { rings: self.descriptors(), listed_only: layout.listed_only() };
-        applied.moved = self.moved(&before, &after, &names);
+        applied.moved = self.moved(&before, &layout, &names);
         let gone = self.hops.remove(&hops.doomed, &self.tables)?;
         applied.hosts_removed = hops.doomed;
         applied.hosts_added = hops.added;
@@ -112,15 +111,14 @@ impl Router {
         applied.rings_published = published.rings;
         applied.slots_moved = published.slots_moved;
         tracing::debug!(gone = gone.len(), ?applied, "applied");
-        self.desired = desired.clone();
         Ok(applied)
     }
 
     fn write_settings(&mut self, desired: &Desired) -> Result<(), MapError> {
         let before = self.tables.settings.get(&0)?.unwrap_or_default();
-        self.tables.settings.put(&0, &settings(&desired.config, self.tables.pending_v4.capacity()))?;
+        self.tables.settings.put(&0, &settings(&desired.config, self.tables.pending_v4.sets()))?;
         if before.seed != desired.config.seed {
-            self.tables.forget_pending()?; // they are kept under the seed's hash: not found now, and stale if it came back
+            self.tables.forget_pending(); // they are kept under the seed's hash: not found now, and stale if it came back
         }
         let addresses: Vec<_> = desired.tunnel_addresses.iter().map(|address| addr::key(*address)).collect();
         reconcile_keys(&self.tables.tunnel_addrs, &addresses)?;

@@ -56,16 +56,8 @@ impl HopTable {
         }
     }
 
-    pub fn get(&self, address: IpAddr) -> Option<&Entry> {
-        self.entries.get(&address)
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
-    }
-
-    pub fn by_id(&self, id: u16) -> Option<&Entry> {
-        self.entries.values().find(|entry| entry.id.get() == id)
     }
 
     /// The lowest index without an owner, with the generation that a new owner gets.

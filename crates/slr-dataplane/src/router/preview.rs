@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use slr_model::{ClassName, ServiceKey};
+use slr_model::{ClassName, ServiceKey, VirtualSubnet};
 use slr_policy::{Ring, RingBuilder, RingError, RingSpec, Slot};
 
 use super::Router;
 use super::check::{ApplyError, check};
+use super::classes::ClassTable;
 use super::desired::Desired;
 use super::layout::Layout;
 use super::moved::{Moved, Routes, compare};
@@ -31,37 +32,26 @@ impl Router {
             subnet: layout.subnets.iter().find(|(id, _)| *id == route.subnet).expect("of this layout").1.prefix,
             source,
         })?;
-        let before = Routes { rings: self.descriptors(), listed_only: self.listed_only()? };
+        let before = self.routes_before(desired)?;
         let after = Routes { rings, listed_only: layout.listed_only() };
         let found = compare(&before, &after, |ring| self.hops_of(ring), |ring| currents(&built[ring]));
-        let prefixes: BTreeMap<_, _> = layout.subnets.iter().map(|(id, subnet)| (*id, subnet.prefix)).collect();
-        let row = |(route, moved, slots): (RouteId, u32, u32)| {
-            let service = ServiceKey { subnet: *prefixes.get(&route.subnet)?, service: route.service };
-            let class = classes.name(route.subnet, route.class).or_else(|| names.get(&(route.subnet, route.class)));
-            Some(Moved { service, class: class.cloned(), moved, slots })
-        };
-        Ok(found.into_iter().filter_map(row).collect())
+        Ok(named(found, &layout, &classes, &names))
     }
 
-    /// What moved from one state of the kernel to another, the last plan's slots being both there still.
+    /// What moved between `before` and now, the slots of both being there until the next plan. `names`: of the classes
+    /// before.
     pub(super) fn moved(
         &self,
         before: &Routes<Descriptor>,
-        after: &Routes<Descriptor>,
+        layout: &Layout,
         names: &BTreeMap<(u16, u16), ClassName>,
     ) -> Vec<Moved> {
+        let after = Routes { rings: self.descriptors(), listed_only: layout.listed_only() };
         if before.rings == after.rings && before.listed_only == after.listed_only {
             return Vec::new();
         }
-        let prefixes: BTreeMap<_, _> = self.subnets.iter().map(|(prefix, id)| (id, prefix)).collect();
-        let found = compare(before, after, |ring| self.hops_of(ring), |ring| self.hops_of(ring));
-        let row = |(route, moved, slots): (RouteId, u32, u32)| {
-            let service = ServiceKey { subnet: *prefixes.get(&route.subnet)?, service: route.service };
-            let class =
-                self.classes.name(route.subnet, route.class).or_else(|| names.get(&(route.subnet, route.class)));
-            Some(Moved { service, class: class.cloned(), moved, slots })
-        };
-        found.into_iter().filter_map(row).collect()
+        let found = compare(before, &after, |ring| self.hops_of(ring), |ring| self.hops_of(ring));
+        named(found, layout, &self.classes, names)
     }
 
     /// Each route's ring, by where its slots lie.
@@ -70,14 +60,18 @@ impl Router {
         self.rings.users().iter().map(|(route, index)| (*route, read(*index))).collect()
     }
 
-    /// Subnets that serve only what a route names, by what the kernel knows.
-    pub(super) fn listed_only(&self) -> Result<BTreeSet<u16>, MapError> {
-        let mut listed = BTreeSet::new();
-        for (_, id) in self.subnets.iter() {
+    /// The routes of the subnets that stay. (An id of one that goes may be another's in the next moment.)
+    pub(super) fn routes_before(&self, desired: &Desired) -> Result<Routes<Descriptor>, MapError> {
+        let wanted: BTreeSet<_> = desired.subnets.iter().map(|subnet| subnet.prefix).collect();
+        let stays: BTreeSet<u16> =
+            self.subnets.iter().filter(|(prefix, _)| wanted.contains(prefix)).map(|(_, id)| id).collect();
+        let mut before = Routes { rings: self.descriptors(), listed_only: BTreeSet::new() };
+        before.rings.retain(|route, _| stays.contains(&route.subnet));
+        for id in stays {
             let subnet = self.tables.subnets.get(&u32::from(id))?.unwrap_or_default();
-            listed.extend((subnet.flags & slr_const::SUBNET_PORTS.0 != 0).then_some(id));
+            before.listed_only.extend((subnet.flags & slr_const::SUBNET_PORTS.0 != 0).then_some(id));
         }
-        Ok(listed)
+        Ok(before)
     }
 
     fn hops_of(&self, ring: Descriptor) -> Vec<u16> {
@@ -85,6 +79,23 @@ impl Router {
         let area = self.tables.slots.words().get(offset..).and_then(|rest| rest.get(..len));
         area.unwrap_or_default().iter().map(|slot| slot.load(Ordering::Relaxed) as u16).collect()
     }
+}
+
+/// In the configuration's words; a class that is gone under the name that it had.
+fn named(
+    found: Vec<(RouteId, u32, u32)>,
+    layout: &Layout,
+    classes: &ClassTable,
+    before: &BTreeMap<(u16, u16), ClassName>,
+) -> Vec<Moved> {
+    let prefixes: BTreeMap<u16, VirtualSubnet> =
+        layout.subnets.iter().map(|(id, subnet)| (*id, subnet.prefix)).collect();
+    let row = |(route, moved, slots): (RouteId, u32, u32)| {
+        let service = ServiceKey { subnet: *prefixes.get(&route.subnet)?, service: route.service };
+        let class = classes.name(route.subnet, route.class).or_else(|| before.get(&(route.subnet, route.class)));
+        Some(Moved { service, class: class.cloned(), moved, slots })
+    };
+    found.into_iter().filter_map(row).collect()
 }
 
 /// Each different ring once: routes by index, and the rings.

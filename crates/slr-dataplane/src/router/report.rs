@@ -1,16 +1,16 @@
 //! Reading the tables for people: what `slr-router show` prints.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::AddAssign;
 
-use slr_model::{ClassName, FlowKey, HopId, NodeName, Protocol, Service, VirtualSubnet};
+use slr_model::{ClassName, FlowKey, HopId, NodeName, Service, VirtualSubnet};
 
 use super::desired::Link;
+use super::flow_key::Key;
 use super::rings::RouteId;
-use super::tables::flow_of_path;
-use super::{Router, addr, hops, template};
-use crate::abi::{counter, flow, flow_key_v4, flow_key_v6, pending_head, slr_const, usage};
+use super::{Router, hops, template};
+use crate::abi::{counter, flow, slr_const, usage};
 use crate::reason::RouterReason;
 use crate::table::MapError;
 
@@ -236,16 +236,10 @@ impl Router {
                 found.push(status);
             }
         };
-        self.tables.flows_v4.for_each(|key, flow| add(key_v4(&key), &flow, true))?;
-        self.tables.flows_v6.for_each(|key, flow| add(key_v6(&key), &flow, true))?;
-        let mut add_pending = |head: &pending_head, key_of: &dyn Fn(usize) -> Option<FlowKey>| {
-            for (way, (path, seen)) in head.path.iter().zip(head.seen).enumerate().filter(|(_, (path, _))| **path != 0)
-            {
-                add(key_of(way), &flow_of_path(*path, seen), false);
-            }
-        };
-        self.tables.pending_v4.for_each(|_, set| add_pending(&set.head, &|way| key_v4(&set.key[way])))?;
-        self.tables.pending_v6.for_each(|_, set| add_pending(&set.head, &|way| key_v6(&set.key[way])))?;
+        self.tables.flows_v4.for_each(|key, flow| add(key.flow(), &flow, true))?;
+        self.tables.flows_v6.for_each(|key, flow| add(key.flow(), &flow, true))?;
+        self.tables.pending_v4.for_each(|key, flow| add(key.flow(), flow, false));
+        self.tables.pending_v6.for_each(|key, flow| add(key.flow(), flow, false));
         Ok(found)
     }
 
@@ -256,20 +250,4 @@ impl Router {
         self.tables.flows_v6.for_each(|_, _| count.pinned_v6 += 1)?;
         Ok(count)
     }
-}
-
-fn key(client: IpAddr, client_port: u16, vaddr: IpAddr, vport: u16, proto: u32) -> Option<FlowKey> {
-    let protocol = Protocol::from_number(u8::try_from(proto).ok()?)?;
-    let end = |address, port| SocketAddr::new(address, u16::from_be(port));
-    FlowKey::new(end(client, client_port), end(vaddr, vport), protocol).ok()
-}
-
-fn key_v4(k: &flow_key_v4) -> Option<FlowKey> {
-    let address = |word| IpAddr::V4(addr::from_word(word));
-    key(address(k.client), k.client_port, address(k.vaddr), k.vport, k.proto)
-}
-
-fn key_v6(k: &flow_key_v6) -> Option<FlowKey> {
-    let address = |words| IpAddr::V6(addr::from_words(words));
-    key(address(k.client), k.client_port, address(k.vaddr), k.vport, k.proto)
 }

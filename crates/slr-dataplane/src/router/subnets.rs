@@ -124,3 +124,30 @@ pub fn hide(prefix: VirtualSubnet, tables: &Tables) -> Result<(), MapError> {
         net @ IpNet::V6(_) => tables.prefixes_v6.remove(&addr::prefix_key(net)).map(drop),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIVE: u32 = slr_const::SUBNET_LIVE.0;
+    const PORTS: u32 = slr_const::SUBNET_PORTS.0;
+    const ROUTES: u32 = slr_const::SUBNET_ROUTES.0;
+    const CLASSES: u32 = slr_const::SUBNET_CLASSES.0;
+    const STRICT: u32 = slr_const::SUBNET_ORPHAN_DROP.0;
+
+    #[test]
+    fn between_two_states_nothing_is_refused_that_either_serves() {
+        for (what, before, after, between) in [
+            ("nothing changes", LIVE, LIVE, LIVE),
+            ("a list begins once it is whole", LIVE, LIVE | PORTS | ROUTES, LIVE | ROUTES),
+            ("a list ends before it is taken apart", LIVE | PORTS | ROUTES, LIVE, LIVE | ROUTES),
+            ("a list of the first version is a list", LIVE | PORTS, LIVE, LIVE | ROUTES),
+            ("and stays one", LIVE | PORTS, LIVE | PORTS | ROUTES, LIVE | PORTS | ROUTES),
+            ("what goes is looked up to the end", LIVE | CLASSES | ROUTES, LIVE, LIVE | CLASSES | ROUTES),
+            ("what comes from the beginning", LIVE, LIVE | CLASSES, LIVE | CLASSES),
+            ("policies hold at once", LIVE | STRICT, LIVE, LIVE),
+        ] {
+            assert_eq!(flags_between(before, after), between, "{what}");
+        }
+    }
+}

@@ -3,10 +3,11 @@
 //! Nothing else ever removes a pin: not a flood, not a change of weights. While the daemon is away nothing ages; the table
 //! may fill up, and new flows then ride the ring, which does not change either while the daemon is away.
 
-use crate::abi::{Pod, flow, slr_const};
-use crate::table::{MapError, Table};
-
 use super::Router;
+use super::census::{Census, Counting, Generations};
+use super::flow_key::Key;
+use crate::abi::{flow, slr_const};
+use crate::table::{MapError, Table};
 
 /// When a flow is forgotten. Seconds of silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct SweepReport {
     pub closed: u64,
     /// Forgotten under pressure because they never spoke again.
     pub unproven: u64,
+    /// Forgotten because their host has gone, or went down: no packet would have followed them.
+    pub unpinned: u64,
 }
 
 /// Why a flow is to be forgotten.
@@ -48,6 +51,21 @@ enum Age {
     Idle,
     Closed,
     Unproven,
+    Unpinned,
+}
+
+/// By what flows are judged.
+struct Judge<'a> {
+    policy: &'a SweepPolicy,
+    generations: &'a Generations,
+    now: u32,
+}
+
+impl Judge<'_> {
+    /// `pressure`: the table is nearly full.
+    fn judge(&self, flow: &flow, tcp: bool, pressure: bool) -> Option<Age> {
+        if self.generations.has(flow) { judge(flow, tcp, self.now, pressure, self.policy) } else { Some(Age::Unpinned) }
+    }
 }
 
 fn judge(flow: &flow, tcp: bool, now: u32, pressure: bool, policy: &SweepPolicy) -> Option<Age> {
@@ -64,33 +82,51 @@ fn judge(flow: &flow, tcp: bool, now: u32, pressure: bool, policy: &SweepPolicy)
     }
 }
 
-fn sweep_table<K: Pod>(
+/// Visit every flow, and forget those that are judged to go. Each is judged again before it goes: one that has spoken
+/// meanwhile stays, and so does one that was pinned anew.
+fn forget<K: Key>(
     table: &Table<K, flow>,
-    now: u32,
-    is_tcp: impl Fn(&K) -> bool,
-    policy: &SweepPolicy,
+    judge: &Judge<'_>,
+    pressure: bool,
     report: &mut SweepReport,
+    mut visit: impl FnMut(&K, &flow),
 ) -> Result<(), MapError> {
-    let mut count = 0u64;
-    table.for_each(|_, _| count += 1)?;
-    let pressure = count * 100 >= u64::from(table.capacity()) * u64::from(policy.pressure_percent);
-    let mut old = Vec::new();
+    let mut failure = Ok(());
     table.for_each(|key, flow| {
-        if let Some(age) = judge(&flow, is_tcp(&key), now, pressure, policy) {
-            old.push((key, age));
-        }
-    })?;
-    report.pinned += count;
-    for (key, age) in old {
-        if table.remove(&key)? {
-            match age {
+        visit(&key, &flow);
+        let tcp = key.target().is_tcp();
+        let Some(age) = judge.judge(&flow, tcp, pressure) else { return };
+        match table.remove_if(&key, |flow| judge.judge(flow, tcp, pressure) == Some(age)) {
+            Ok(true) => match age {
                 Age::Idle => report.idle += 1,
                 Age::Closed => report.closed += 1,
                 Age::Unproven => report.unproven += 1,
-            }
+                Age::Unpinned => report.unpinned += 1,
+            },
+            Ok(false) => {}
+            Err(e) => failure = Err(e),
         }
+    })?;
+    failure
+}
+
+/// Returns how many flows there were.
+fn sweep_table<K: Key>(
+    table: &Table<K, flow>,
+    judge: &Judge<'_>,
+    counting: &mut Counting<'_>,
+    report: &mut SweepReport,
+) -> Result<u64, MapError> {
+    let mut count = 0u64;
+    forget(table, judge, false, report, |key, flow| {
+        count += 1;
+        counting.add_pinned(key.target(), flow);
+    })?;
+    if count * 100 >= u64::from(table.capacity()) * u64::from(judge.policy.pressure_percent) {
+        forget(table, judge, true, report, |_, _| {})?;
     }
-    Ok(())
+    report.pinned += count;
+    Ok(count)
 }
 
 impl Router {
@@ -105,13 +141,20 @@ impl Router {
         self.tables.clock.put(&0, &self.clock()?.saturating_add(seconds))
     }
 
-    /// Forget what has been silent for too long, by the [clock](Router::advance_clock). Call it every few seconds.
+    /// Forget what has been silent for too long, by the [clock](Router::advance_clock), and what is pinned to nobody any
+    /// more: so no generation comes around while a flow of its last time is left. Counts flows by host and service on the
+    /// way: [`Router::flow_shares`]. Call it every few seconds.
     pub fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport, MapError> {
-        const TCP: u32 = 6;
         let mut report = SweepReport::default();
-        let now = self.clock()?;
-        sweep_table(&self.tables.flows_v4, now, |key| key.proto == TCP, policy, &mut report)?;
-        sweep_table(&self.tables.flows_v6, now, |key| key.proto == TCP, policy, &mut report)?;
+        let (services, generations, now) = (self.services(), self.generations(), self.clock()?);
+        let judge = Judge { policy, generations: &generations, now };
+        let mut counting = Counting::new(&services, &generations, now);
+        let pinned = [
+            sweep_table(&self.tables.flows_v4, &judge, &mut counting, &mut report)?,
+            sweep_table(&self.tables.flows_v6, &judge, &mut counting, &mut report)?,
+        ];
+        let pending = self.count_pending(&mut counting);
+        self.census = Census { shares: counting.shares(&self.hop_names()), pinned, pending };
         Ok(report)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::os::fd::AsFd;
 
+use super::pending::Pending;
 use crate::abi::{
-    Pod, bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, pending_head,
-    pending_set_v4, pending_set_v6, prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const,
-    subnet, usage,
+    Pod, bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, prefix_v4, prefix_v6,
+    router_config, service, service_key, slr_addr, slr_const, subnet, usage,
 };
 use crate::object::{LoadError, Loaded};
 use crate::sys::MappedWords;
@@ -16,8 +16,8 @@ pub struct Tables {
     pub clock: Table<u32, u32>,
     pub flows_v4: Table<flow_key_v4, flow>,
     pub flows_v6: Table<flow_key_v6, flow>,
-    pub pending_v4: Table<u32, pending_set_v4>,
-    pub pending_v6: Table<u32, pending_set_v6>,
+    pub pending_v4: Pending<flow_key_v4>,
+    pub pending_v6: Pending<flow_key_v6>,
     pub frags: Table<frag_key, flow>,
     pub hops: Table<u32, hop>,
     pub hop_by_addr: Table<slr_addr, u32>,
@@ -43,59 +43,19 @@ fn remove_where<K: Pod>(table: &Table<K, flow>, unwanted: &impl Fn(&flow) -> boo
     keys.iter().map(|key| table.remove(key).map(u64::from)).sum()
 }
 
-/// A path of the pending cache in the words of a flow.
-pub fn flow_of_path(path: u64, seen: u32) -> flow {
-    let lane = |n: u32| (path >> (16 * n)) as u16;
-    flow { hop: lane(0), hop_gen: lane(1), subnet: lane(2), entropy: lane(3), seen, ..flow::default() }
-}
-
-/// A set of the pending cache, of either family.
-pub trait PendingSet: Pod {
-    /// What both families' sets have.
-    fn head_mut(&mut self) -> &mut pending_head;
-}
-
-impl PendingSet for pending_set_v4 {
-    fn head_mut(&mut self) -> &mut pending_head {
-        &mut self.head
-    }
-}
-
-impl PendingSet for pending_set_v6 {
-    fn head_mut(&mut self) -> &mut pending_head {
-        &mut self.head
-    }
-}
-
-fn clear_where<V: PendingSet>(table: &Table<u32, V>, unwanted: &impl Fn(&flow) -> bool) -> Result<u64, MapError> {
-    let mut changed = Vec::new();
-    table.for_each(|index, mut set| {
-        let head = set.head_mut();
-        let mut cleared = 0u64;
-        for (path, seen) in head.path.iter_mut().zip(head.seen) {
-            if *path != 0 && unwanted(&flow_of_path(*path, seen)) {
-                *path = 0;
-                cleared += 1;
-            }
-        }
-        changed.extend((cleared > 0).then_some((index, set, cleared)));
-    })?;
-    changed.iter().map(|(index, set, cleared)| table.put(index, set).map(|()| *cleared)).sum()
-}
-
 impl Tables {
     /// Remove flows from every table that remembers some; returns how many.
     pub fn forget_flows(&self, unwanted: impl Fn(&flow) -> bool) -> Result<u64, MapError> {
         Ok(remove_where(&self.flows_v4, &unwanted)?
             + remove_where(&self.flows_v6, &unwanted)?
-            + clear_where(&self.pending_v4, &unwanted)?
-            + clear_where(&self.pending_v6, &unwanted)?
+            + self.pending_v4.forget(|_, flow| unwanted(flow))
+            + self.pending_v6.forget(|_, flow| unwanted(flow))
             + remove_where(&self.frags, &unwanted)?)
     }
 
-    /// Remove all flows that have not shown two ends.
-    pub fn forget_pending(&self) -> Result<u64, MapError> {
-        Ok(clear_where(&self.pending_v4, &|_| true)? + clear_where(&self.pending_v6, &|_| true)?)
+    /// Remove all flows that have not shown two ends; returns how many.
+    pub fn forget_pending(&self) -> u64 {
+        self.pending_v4.forget(|_, _| true) + self.pending_v6.forget(|_, _| true)
     }
 
     pub fn open(loaded: &Loaded) -> Result<Self, LoadError> {
@@ -107,8 +67,8 @@ impl Tables {
             clock: Table::open(loaded, "clock")?,
             flows_v4: Table::open(loaded, "flows_v4")?,
             flows_v6: Table::open(loaded, "flows_v6")?,
-            pending_v4: Table::open(loaded, "pending_v4")?,
-            pending_v6: Table::open(loaded, "pending_v6")?,
+            pending_v4: Pending::open(loaded, "pending_v4")?,
+            pending_v6: Pending::open(loaded, "pending_v6")?,
             frags: Table::open(loaded, "frags")?,
             hops: Table::open(loaded, "hops")?,
             hop_by_addr: Table::open(loaded, "hop_by_addr")?,

@@ -2,6 +2,7 @@
 
 mod bed;
 mod chain;
+mod change;
 mod deliver;
 mod egress;
 mod keepalive;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use slr_dataplane::reason::RouterReason as R;
 
-use crate::{flows, fragments, headers, hosts, icmp, limits, malformed, mtu, truncated, tunnels};
+use crate::{flows, fragments, headers, hosts, icmp, limits, malformed, mtu, routes, truncated, tunnels};
 
 /// Reasons without a case.
 const UNREACHED: [(R, &str); 1] =
@@ -20,6 +20,7 @@ fn every_reason_has_a_case_or_an_excuse() {
         icmp::cases(),
         malformed::cases(),
         mtu::cases(),
+        routes::cases(),
         tunnels::cases(),
     ];
     let mut reached: BTreeSet<R> = tables.iter().flatten().flat_map(|case| case.reasons()).collect();

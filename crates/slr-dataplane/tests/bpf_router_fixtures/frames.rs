@@ -10,6 +10,8 @@ pub struct Family {
     pub v6: bool,
     pub client: &'static str,
     pub other_client: &'static str,
+    /// A neighbour of the client: in the same wide class, not in the same near one.
+    pub neighbour: &'static str,
     pub any: &'static str,
     pub on_a: &'static str,
     pub on_v: &'static str,
@@ -17,6 +19,7 @@ pub struct Family {
     pub strict: &'static str,
     pub echo: &'static str,
     pub empty: &'static str,
+    pub mixed: &'static str,
     pub foreign: &'static str,
 }
 
@@ -25,6 +28,7 @@ pub const IPV4: Family = Family {
     v6: false,
     client: C4,
     other_client: "203.0.113.77",
+    neighbour: "198.51.100.8",
     any: ANY4,
     on_a: A4,
     on_v: V4,
@@ -32,6 +36,7 @@ pub const IPV4: Family = Family {
     strict: STRICT4,
     echo: ECHO4,
     empty: EMPTY4,
+    mixed: MIXED4,
     foreign: FOREIGN4,
 };
 
@@ -40,6 +45,7 @@ pub const IPV6: Family = Family {
     v6: true,
     client: C6,
     other_client: "2001:db8:d::77",
+    neighbour: "2001:db8:c::8",
     any: ANY6,
     on_a: A6,
     on_v: V6,
@@ -47,6 +53,7 @@ pub const IPV6: Family = Family {
     strict: STRICT6,
     echo: ECHO6,
     empty: EMPTY6,
+    mixed: MIXED6,
     foreign: FOREIGN6,
 };
 

@@ -15,5 +15,6 @@ mod icmp;
 mod limits;
 mod malformed;
 mod mtu;
+mod routes;
 mod truncated;
 mod tunnels;
