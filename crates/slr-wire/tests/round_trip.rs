@@ -15,7 +15,6 @@ fn decode_frame(frame: &[u8]) -> Message {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn every_message_round_trips(message in message()) {

@@ -35,7 +35,6 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn a_cluster_that_is_well_has_one_answer(steps in prop::collection::vec(step(), 1..30)) {

@@ -248,7 +248,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn the_parent_comes_to_know_what_the_child_offers(
