@@ -55,9 +55,11 @@ impl Ending {
         match error {
             ConnectionError::TransportError(found) => match alert(found.code.into()) {
                 Some(alert) => Self::alert(alert, Whose::Theirs, &found.reason),
-                None => {
-                    Self::new(Code::Violation, format!("the other node breaks the rules of QUIC: {found}"), "see its log")
-                }
+                None => Self::new(
+                    Code::Violation,
+                    format!("the other node breaks the rules of QUIC: {found}"),
+                    "see its log",
+                ),
             },
             ConnectionError::ConnectionClosed(found) => {
                 let words = String::from_utf8_lossy(&found.reason);

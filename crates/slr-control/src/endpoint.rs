@@ -195,9 +195,8 @@ impl Endpoint {
         let Some(&address) = target.addresses.get((attempt % count) as usize) else {
             return Err(Ending::new(None, format!("{} has no address", target.name), "configure one"));
         };
-        let of_family = |socket: &&quinn::Endpoint| {
-            socket.local_addr().is_ok_and(|local| local.is_ipv4() == address.is_ipv4())
-        };
+        let of_family =
+            |socket: &&quinn::Endpoint| socket.local_addr().is_ok_and(|local| local.is_ipv4() == address.is_ipv4());
         let Some(socket) = self.0.sockets.iter().find(of_family) else {
             let why = format!("no socket of the family of {address}");
             return Err(Ending::new(None, why, "listen on an address of that family, or give another address"));

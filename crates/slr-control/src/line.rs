@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use slr_wire::{Code, FrameError, FrameReader, Message};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
@@ -154,7 +155,7 @@ impl Line {
     }
 
     /// Sends what waits, then closes, in a task of its own.
-    pub fn close(mut self, code: Code, reason: &str) {
+    pub fn close(mut self, code: Code, reason: &str) -> JoinHandle<()> {
         let ending = Ending::new(code, reason, "");
         let reason = reason.to_owned();
         let _ = self.own_ending.set(ending);
@@ -169,7 +170,7 @@ impl Line {
             // Whether it arrived or not, this is the end.
             let _ = timeout(FLUSH_WITHIN, flushed).await;
             close(&self.connection, code, &reason);
-        });
+        })
     }
 
     fn written(&mut self, len: usize) {

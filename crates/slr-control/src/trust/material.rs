@@ -72,9 +72,14 @@ impl Material {
         &self.own
     }
 
+    /// Whether a certificate is revoked.
+    pub fn is_revoked(&self, certificate: &Certificate) -> bool {
+        self.revoked.contains(&certificate.serial)
+    }
+
     /// Whether a certificate that was accepted once is still good.
     pub fn check(&self, certificate: &Certificate, now: SystemTime) -> Result<(), (Code, Refusal)> {
-        if self.revoked.contains(&certificate.serial) {
+        if self.is_revoked(certificate) {
             return Err((Code::Revoked, Refusal::revoked(&certificate.identity)));
         }
         if certificate.not_after < now {
