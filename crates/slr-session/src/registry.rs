@@ -202,7 +202,9 @@ impl Registry {
     }
 
     fn raise(&mut self, key: AlarmKey, names: Vec<NodeName>, text: String, now: Instant) {
-        if self.alarms.contains_key(&key) {
+        if let Some(alarm) = self.alarms.get_mut(&key) {
+            // No news, but more may be known.
+            (alarm.names, alarm.text) = (names, text);
             return;
         }
         let alarm = Alarm { key: key.clone(), since: now, names, text };

@@ -145,9 +145,12 @@ fn a_tunnel_address_has_one_name() {
     assert!(removed);
 }
 
+/// One case: tunnel addresses, source prefixes, and how it ends.
+type Claim = (&'static str, &'static [&'static str], &'static [&'static str], Option<RefusalCode>);
+
 #[test]
 fn a_hello_says_what_its_certificate_says() {
-    let cases: [(&str, &[&str], &[&str], Option<RefusalCode>); 6] = [
+    let cases: [Claim; 6] = [
         ("no address", &[], &[], Some(RefusalCode::TunnelsInvalid)),
         ("two of a family", &["10.1.0.2", "10.1.0.3"], &[], Some(RefusalCode::TunnelsInvalid)),
         ("another's address", &["10.1.0.3"], &[], Some(RefusalCode::TunnelNotAllowed)),

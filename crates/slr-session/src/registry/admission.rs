@@ -205,10 +205,11 @@ impl Registry {
     /// A hello is no advert: it gives a node that was heard lately time for one, once, and brings nobody back.
     fn await_advert(&mut self, index: Index, now: Instant) {
         let silent_after = self.settings.silent_after;
+        // Its loss is settled: only an advert undoes that.
+        let is_given_up = self.timers.at(&Timer::Forget(index)).is_some();
         let host = self.hosts.get_mut(index);
         let deadline = (now + silent_after).min(host.heard_at.unwrap_or(now) + silent_after * 2);
-        let is_settled = host.window.is_none() && !host.is_heard();
-        if host.is_adopted || is_settled || deadline <= now {
+        if host.is_adopted || is_given_up || deadline <= now {
             return;
         }
         if !host.is_heard() {

@@ -52,7 +52,7 @@ pub(super) struct Service {
     pub said_reason: Box<str>,
     /// Number of the advert that said so, on the connection that there is; `None`: an earlier connection's.
     pub sequence: Option<u64>,
-    /// Whether contact was lost and the window over before it was advertised again.
+    /// Whether contact was lost, the window over, and its host has not stood by it since.
     pub unheard: bool,
     pub held: bool,
     pub state: ServiceState,

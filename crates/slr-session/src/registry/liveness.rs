@@ -104,6 +104,10 @@ impl Registry {
         }
         host.contact = Contact::Heard;
         host.is_adopted = false;
+        // What was said on this connection is still its word; what an earlier one said, it has to say again.
+        for service in host.services.iter_mut().filter(|service| service.sequence.is_some()) {
+            service.unheard = false;
+        }
         self.timers.cancel(&Timer::Forget(index));
         true
     }

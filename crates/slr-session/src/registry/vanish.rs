@@ -103,6 +103,7 @@ impl Registry {
         let members = &self.members[&key];
         if members.held > 0 && 2 * (members.held + 1) > members.active {
             self.set_held(index, at, true);
+            self.review_hold(&key, now);
             return;
         }
         let lost = self.placed(&key).filter(|(host, _)| host.is_troubled()).map(|(_, place)| place).collect::<Vec<_>>();
@@ -127,6 +128,7 @@ impl Registry {
         for &(index, at) in lost {
             self.judge_service(index, at, now);
         }
+        self.review_hold(&key, now);
     }
 
     /// Whether the hold is over, or will be soon. Called whenever a host of the service changed.
