@@ -23,7 +23,7 @@ use slr_dataplane::router;
 use slr_model::{EchoPolicy, KeyMask, NodeName, OrphanPolicy, Service, Tier, VirtualSubnet};
 
 pub use check::{family, unusable};
-pub use control::{Control, Keepalive};
+pub use control::{Control, Keepalive, Neighbour};
 pub use file::Xdp;
 pub use policy::{Class, Rule};
 use slr_policy::{Damping, Expression, Policy};

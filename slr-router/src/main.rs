@@ -6,11 +6,11 @@
 mod check;
 mod cli;
 mod config;
+mod control;
 mod daemon;
 mod desired;
 mod fleet;
 mod hosts;
-#[expect(dead_code, unused_imports, reason = "the control plane is being wired")]
 mod keepalive;
 mod links;
 #[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the control plane is being wired"))]

@@ -50,10 +50,12 @@ pub struct Neighbour {
 }
 
 /// `[keepalive]`: how the way to each host is probed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// Between two probes of a host.
     pub interval: Duration,
+    /// How long an answer may take.
+    pub reply_wait: Duration,
     /// So many in a row without an answer, and the way is lost.
     pub lost_after: u32,
 }

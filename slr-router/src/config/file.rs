@@ -186,6 +186,7 @@ pub struct Neighbour {
 #[serde(deny_unknown_fields, default)]
 pub struct Keepalive {
     pub interval_ms: Option<Spanned<u64>>,
+    pub reply_wait_ms: Option<Spanned<u64>>,
     pub lost_after: Option<Spanned<u64>>,
 }
 

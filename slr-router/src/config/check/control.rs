@@ -95,10 +95,20 @@ fn neighbours(given: &[file::Neighbour], what: &str, own: &NodeName, found: &mut
         .collect()
 }
 
-/// Checks how ways are probed.
+/// Checks how ways are probed. A way that is cut is lost within a second: `lost_after` intervals and the wait.
 pub fn keepalive(given: &file::Keepalive, found: &mut Vec<Complaint>) -> Keepalive {
+    let interval = millis("interval_ms", &given.interval_ms, Duration::from_millis(200), 10..=60_000, found);
+    // As many probes as are remembered on their way.
+    let most = (interval * 32).as_millis() as u32;
     Keepalive {
-        interval: millis("interval_ms", &given.interval_ms, Duration::from_millis(200), 20..=60_000, found),
-        lost_after: number("lost_after", &given.lost_after, 5, 2..=100, found),
+        interval,
+        reply_wait: millis(
+            "reply_wait_ms",
+            &given.reply_wait_ms,
+            Duration::from_millis(200).min(interval * 32),
+            1..=most,
+            found,
+        ),
+        lost_after: number("lost_after", &given.lost_after, 4, 1..=50, found),
     }
 }
