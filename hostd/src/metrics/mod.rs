@@ -8,5 +8,6 @@ mod snapshot;
 mod tests;
 mod write;
 
+#[cfg(test)]
 pub use families::FAMILIES;
 pub use snapshot::*;

@@ -6,7 +6,8 @@ use slr_daemon::metrics::{Family, Kind};
 macro_rules! families {
     ($($constant:ident = $kind:ident $name:literal [$($label:literal)*] $help:literal;)*) => {
         $(pub const $constant: Family = Family { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
-        /// All, in the page's order.
+        /// All, in the page's order: what the documentation is compared with.
+        #[cfg(test)]
         pub const FAMILIES: &[Family] = &[$($constant),*];
     };
 }
