@@ -106,19 +106,19 @@ fn run(seed: u64, noise: f64, flow_s: f64, counted: bool, seconds: f64) -> Cours
 }
 
 impl Course {
-    fn from_s(&self, seconds: f64) -> usize {
+    fn row_at(&self, seconds: f64) -> usize {
         (seconds / INTERVAL_S) as usize
     }
 
     /// The largest share as a multiple of the fair one, from then on.
     fn worst_from(&self, seconds: f64) -> f64 {
         let of_fair = |share: &[f64; 3]| (0..3).map(|host| share[host] * 7.0 / CAPACITIES[host]).fold(0.0, f64::max);
-        self.shares[self.from_s(seconds)..].iter().map(of_fair).fold(0.0, f64::max)
+        self.shares[self.row_at(seconds)..].iter().map(of_fair).fold(0.0, f64::max)
     }
 
     /// The widest that a share swings between two moments, as a part of the fair share.
     fn swing(&self, from_s: f64, to_s: f64) -> f64 {
-        let rows = &self.shares[self.from_s(from_s)..self.from_s(to_s)];
+        let rows = &self.shares[self.row_at(from_s)..self.row_at(to_s)];
         let width = |host: usize| {
             let shares = || rows.iter().map(|share| share[host]);
             (shares().fold(0.0, f64::max) - shares().fold(1.0, f64::min)) * 7.0 / CAPACITIES[host]
@@ -127,7 +127,7 @@ impl Course {
     }
 
     fn moved_from(&self, seconds: f64) -> u32 {
-        self.moved[self.from_s(seconds)..].iter().sum()
+        self.moved[self.row_at(seconds)..].iter().sum()
     }
 }
 
@@ -139,13 +139,13 @@ fn the_busiest_host_is_within_a_quarter_of_its_fair_share_after_ten_seconds() {
         println!(
             "seed {seed}: worst {worst:.3}, swing {:.3}, moved {} slots to get there and {} in the 50 s after",
             course.swing(10.0, 60.0),
-            course.moved[..course.from_s(10.0)].iter().sum::<u32>(),
+            course.moved[..course.row_at(10.0)].iter().sum::<u32>(),
             course.moved_from(10.0)
         );
         assert!(worst <= 1.25, "seed {seed}: {worst}");
         assert!(course.moved.iter().all(|&moved| moved <= 51), "5 % of 1,021 slots");
         // 243 slots have to move, from a third of all to four sevenths. After it, noise may move a tenth of all in 50 s.
-        assert!((200..=2 * 243).contains(&course.moved[..course.from_s(10.0)].iter().sum::<u32>()));
+        assert!((200..=2 * 243).contains(&course.moved[..course.row_at(10.0)].iter().sum::<u32>()));
         assert!(course.moved_from(10.0) <= 102, "seed {seed}: {}", course.moved_from(10.0));
     }
 }

@@ -38,8 +38,10 @@ pub(super) struct Host {
     pub cost: Option<f64>,
     pub fault: Option<EvaluateError>,
     pub ramp: f64,
-    /// Until the settling time after its return is over, it gets no more than this.
-    pub ceiling: Option<u16>,
+    /// Until the settling time after its return is over, it gets no more than this, as a multiple of the others' mean.
+    pub ceiling: Option<f64>,
+    /// What it had when it left, as a multiple of the others' mean.
+    pub learned: Option<f64>,
     /// From which fraction on its weight is rounded up, 0 to 1: each host's own, and always the same.
     pub threshold: f64,
     /// The share that the host's load is due to: as it was when that load was measured, then smoothed like the load.
@@ -116,6 +118,7 @@ impl Host {
             fault: None,
             ramp: 1.0,
             ceiling: None,
+            learned: None,
             seen: Smoothed(None),
             seen_smooth: Smoothed(None),
             load: Smoothed(None),

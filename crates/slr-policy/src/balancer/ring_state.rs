@@ -116,40 +116,35 @@ impl RingState {
 
     /// Who is in the ring, with which part of its share.
     fn place(&mut self, step: Step, damping: &Damping, inputs: &[&HostInput]) {
-        let (mean_wanted, mean_configured) = self.means();
-        let fresh = mean_wanted.is_none();
+        let is_placed = |input: &HostInput| input.placed && !input.weight.is_zero();
+        let stays = self.hosts.iter().zip(inputs).filter(|(host, input)| host.placed && is_placed(input));
+        let stay = Means::of(stays.map(|(host, _)| host));
         for (host, input) in self.hosts.iter_mut().zip(inputs) {
-            let placed = input.placed && !input.weight.is_zero();
+            let placed = is_placed(input);
             host.came = placed && !host.placed;
             self.went |= host.weight > 0 && !placed;
+            if host.placed && !placed {
+                host.learned = stay.as_ref().map(|stay| f64::from(host.wanted) / stay.wanted);
+            }
             if host.came {
                 host.forget_inputs();
-                if host.wanted == 0 || host.configured != input.weight {
-                    let relative = f64::from(input.weight.get()) / mean_configured.unwrap_or(EQUAL);
-                    let wanted = mean_wanted.unwrap_or(EQUAL) * relative;
-                    host.wanted = wanted.round().clamp(1.0, f64::from(Weight::MAX)) as u16;
-                }
+                let configured = f64::from(input.weight.get());
+                let is_known = host.configured == input.weight && host.wanted > 0;
+                let wanted = match (&stay, host.learned.filter(|_| is_known)) {
+                    (Some(stay), Some(learned)) => learned * stay.wanted,
+                    (Some(stay), None) => configured / stay.configured * stay.wanted,
+                    (None, _) if is_known => f64::from(host.wanted),
+                    (None, _) => configured,
+                };
+                host.wanted = wanted.round().clamp(1.0, f64::from(Weight::MAX)) as u16;
                 // Beside hosts at work its load says nothing yet of what it can carry.
-                host.ceiling = (!fresh).then_some(host.wanted);
+                host.ceiling = stay.as_ref().map(|stay| f64::from(host.wanted) / stay.wanted);
                 host.came_at = Some(step.now);
             }
             host.update_ramp(step, damping, input.returned_at);
             host.placed = placed;
             host.configured = input.weight;
         }
-    }
-
-    /// Mean of what the placed hosts want and of their configured weights, if there are any.
-    fn means(&self) -> (Option<f64>, Option<f64>) {
-        let placed = || self.hosts.iter().filter(|host| host.placed);
-        let count = placed().count();
-        if count == 0 {
-            return (None, None);
-        }
-        let mean = |sum: u64| Some(sum as f64 / count as f64);
-        let wanted = placed().map(|host| u64::from(host.wanted)).sum();
-        let configured = placed().map(|host| u64::from(host.configured.get())).sum();
-        (mean(wanted), mean(configured))
     }
 
     /// Evaluates F of everyone placed. How many had no value.
@@ -305,6 +300,26 @@ impl RingState {
         report.moved_by_state_total += u64::from(done.moved_by_state);
         report.clipped_total += u64::from(done.clipped);
         report.inputs_missing_total += u64::from(done.inputs_missing);
+    }
+}
+
+/// What hosts have on average.
+struct Means {
+    /// Of what they are to have; at least one.
+    wanted: f64,
+    /// Of their configured weights.
+    configured: f64,
+}
+
+impl Means {
+    /// `None` without hosts.
+    fn of<'a>(hosts: impl Iterator<Item = &'a Host>) -> Option<Self> {
+        let add = |(count, wanted, configured): (u32, u64, u64), host: &Host| {
+            (count + 1, wanted + u64::from(host.wanted), configured + u64::from(host.configured.get()))
+        };
+        let (count, wanted, configured) = hosts.fold((0, 0, 0), add);
+        let mean = |sum: u64| sum as f64 / f64::from(count);
+        (count > 0).then(|| Self { wanted: mean(wanted).max(1.0), configured: mean(configured).max(1.0) })
     }
 }
 

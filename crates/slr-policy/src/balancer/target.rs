@@ -10,6 +10,10 @@ pub(super) const EQUAL: f64 = 100.0;
 /// Costs further than this from the median count as this far: one absurd value must not empty the rest of the ring, and
 /// a host that gets a fiftieth still gets enough for its load to be seen.
 const COST_RATIO_MAX: f64 = 50.0;
+/// Mean weights that are as good as an equal share's: beyond, steps of one would be coarse, or the largest not fit.
+const MEAN_KEPT: std::ops::RangeInclusive<f64> = 60.0..=160.0;
+/// Rounds of looking for hosts above their ceiling, at most.
+const CAP_ROUNDS_MAX: usize = 4;
 /// Costs this close are one cost, so that rounding makes no difference between hosts that are alike.
 const SAME_COST: f64 = 1e-9;
 
@@ -38,21 +42,50 @@ fn weighted(hosts: &mut [Host], median: f64, policy: &Policy) {
     // All may cost nothing: then they cost the same.
     let floor = if median > 0.0 { median / COST_RATIO_MAX } else { f64::MIN_POSITIVE };
     let bounded = |host: &Host| host.cost.unwrap_or(median).clamp(floor, floor * COST_RATIO_MAX * COST_RATIO_MAX);
-    let placed = || hosts.iter().filter(|host| host.placed);
     // Divided by the floor first: the inverse of the smallest number there is would be infinite.
-    let total: f64 = placed().map(|host| floor / bounded(host)).sum();
-    let count = placed().count() as f64;
-    let targets: Vec<f64> = hosts.iter().map(|host| EQUAL * count * (floor / bounded(host)) / total).collect();
-    for (host, target) in hosts.iter_mut().zip(targets).filter(|(host, _)| host.placed) {
+    let worth: Vec<f64> = hosts.iter().map(|host| floor / bounded(host)).collect();
+    let is_capped = capped(hosts, &worth);
+    let (unit, mean) = scale(hosts, &worth, &is_capped);
+    for ((host, worth), is_capped) in hosts.iter_mut().zip(worth).zip(is_capped).filter(|((host, _), _)| host.placed) {
+        let target = if is_capped { host.ceiling.unwrap_or(1.0) * mean } else { worth * unit };
         host.target = target.clamp(EQUAL / COST_RATIO_MAX, f64::from(Weight::MAX));
         let wanted = f64::from(host.wanted);
         if (host.target - wanted).abs() > wanted * policy.damping.hysteresis {
             host.wanted = quantised(host.target, policy.damping.step);
         }
-        if let Some(ceiling) = host.ceiling {
-            host.wanted = host.wanted.min(ceiling);
-        }
     }
+}
+
+/// Which hosts would get more than their ceiling. Taking the excess from them raises the others, of which some may then
+/// exceed theirs: a few rounds find nearly all, and what is left of it is found in the next interval.
+fn capped(hosts: &[Host], worth: &[f64]) -> Vec<bool> {
+    let mut is_capped = vec![false; hosts.len()];
+    for _ in 0..CAP_ROUNDS_MAX {
+        let (unit, mean) = scale(hosts, worth, &is_capped);
+        let exceeds = |host: &Host, worth: f64| host.ceiling.is_some_and(|ceiling| worth * unit > ceiling * mean);
+        let next: Vec<bool> = (hosts.iter().zip(worth).zip(&is_capped))
+            .map(|((host, &worth), &is_capped)| is_capped || (host.placed && exceeds(host, worth)))
+            .collect();
+        if next == is_capped {
+            break;
+        }
+        is_capped = next;
+    }
+    is_capped
+}
+
+/// What a worth of one is as a weight, and the mean weight, both of the hosts that are not capped: their weights keep
+/// their sum, so that a host that comes or goes changes the numbers of no other. A sum that has drifted far from equal
+/// shares is set right.
+fn scale(hosts: &[Host], worth: &[f64], is_capped: &[bool]) -> (f64, f64) {
+    let free = || hosts.iter().zip(worth).zip(is_capped).filter(|((host, _), is_capped)| host.placed && !**is_capped);
+    let count = free().count() as f64;
+    if count == 0.0 {
+        return (EQUAL, EQUAL);
+    }
+    let mean = free().map(|((host, _), _)| f64::from(host.wanted)).sum::<f64>() / count;
+    let mean = if MEAN_KEPT.contains(&mean) { mean } else { EQUAL };
+    (mean * count / free().map(|((_, worth), _)| worth).sum::<f64>(), mean)
 }
 
 /// All to the cheapest. Those that have it keep it until another is cheaper by more than the hysteresis.
