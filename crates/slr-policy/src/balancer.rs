@@ -80,7 +80,7 @@ pub enum BalanceError {
 /// Gives hosts their weights, ring by ring. `K` names a ring: a service and a class of its packets.
 ///
 /// Memory: about 300 bytes for each host of each ring, two bytes for each slot, and one [`RingBuilder`]'s.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Balancer<K> {
     rings: BTreeMap<K, RingState>,
     builder: RingBuilder,

@@ -27,7 +27,7 @@ use crate::{
 const PLACEMENT_KEY: u64 = 0x736c_7220_7269_6e67;
 
 /// Builds rings, and keeps its working memory between them: about 0.7 MiB once it has built the largest one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RingBuilder {
     seats: Vec<Seat>,
     remainders: Vec<(u64, u16)>,
@@ -209,7 +209,7 @@ fn inverse(number: u32, size: u32) -> u32 {
 
 /// One bit a slot, 16 KiB: small enough to stay in the first-level cache, and a power of two, so that no subscript
 /// needs a check.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Bitmap(Box<[u64; Bitmap::WORDS]>);
 
 impl Bitmap {

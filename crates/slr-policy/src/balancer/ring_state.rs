@@ -17,7 +17,7 @@ use crate::{Damping, Expression, HopSet, Placement, Policy, RingBuilder};
 const AMPLIFICATION_FIRST: f64 = 1.3;
 
 /// One ring.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RingState {
     /// By name.
     hosts: Vec<Host>,
