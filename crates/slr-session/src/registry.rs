@@ -66,7 +66,7 @@ pub struct Counters {
     pub superseded: u64,
     /// Hellos refused.
     pub hellos_refused: u64,
-    /// Windows that were given again because this process had not run for longer than one.
+    /// Deadlines put off by a window because this process had not run for longer than one.
     pub windows_extended: u64,
 }
 

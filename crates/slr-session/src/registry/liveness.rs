@@ -67,7 +67,8 @@ impl Registry {
         }
     }
 
-    /// Does what has become due. May be called at any time.
+    /// Does what has become due. May be called at any time. After a time without running, call it before handing in
+    /// what came meanwhile.
     pub fn handle_timeout(&mut self, now: Instant) {
         // A process that did not run for longer than a window has adverts to read before it may judge their senders.
         let was_stalled = self.timers.next().is_some_and(|at| now > at + self.settings.vanish_window);
@@ -82,6 +83,10 @@ impl Registry {
                     self.open_window(index, now);
                 }
                 Timer::Window(index) => self.settle(index, now),
+                Timer::Settle(_) | Timer::Forget(_) if was_stalled => {
+                    self.counters.windows_extended += 1;
+                    self.timers.set(timer, now + self.settings.vanish_window);
+                }
                 Timer::Settle(key) => {
                     self.release_hold(&key, now);
                 }

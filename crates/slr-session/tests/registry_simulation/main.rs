@@ -5,6 +5,8 @@
 //! `SLR_SCHEDULES=N` another number of them.
 
 mod dice;
+mod edge;
+mod faults;
 mod network;
 mod nodes;
 #[path = "../registry_support/observer.rs"]

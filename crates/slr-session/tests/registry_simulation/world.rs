@@ -4,23 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use slr_model::{Advert, HostState, ServiceKey};
-use slr_session::registry::{Cause, ConnectionId, PathReport, ServiceState, SessionId, Settings};
+use slr_session::registry::{ConnectionId, ServiceState, SessionId, Settings};
 
 use crate::dice::Dice;
+use crate::edge::{KEEPALIVE_INTERVAL, Router};
 use crate::network::Link;
 use crate::nodes::{ACK_WAIT, Node};
 use crate::observer::Observer;
-use crate::registry_support::{ALIVE, hello, identity, key, ms};
-
-/// Keepalives in a row without an answer, after which a path is lost.
-const KEEPALIVES_LOST: u32 = 5;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(200);
-/// A router that hears nothing on a connection for this long gives it up.
-const IDLE: Duration = Duration::from_millis(2_500);
+use crate::registry_support::{identity, key, ms};
 
 /// What happens at some time.
 #[derive(Clone, Debug)]
-enum Happening {
+pub enum Happening {
     /// A node's daemon has its turn.
     Tick {
         node: usize,
@@ -45,7 +40,7 @@ enum Happening {
 }
 
 #[derive(Clone, Debug)]
-enum Message {
+pub enum Message {
     Hello {
         node: usize,
         connection: ConnectionId,
@@ -74,37 +69,25 @@ enum Message {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Answer {
+pub enum Answer {
     Welcome,
     Ack,
     Closed,
 }
 
-/// A router's edge.
-struct Router {
-    observer: Observer,
-    /// Until when the process does not run; messages wait.
-    stalled_until: Instant,
-    waiting: Vec<Message>,
-    /// Connections that are open here: the node, and when something came last.
-    open: BTreeMap<ConnectionId, (usize, Instant)>,
-    /// By host, keepalives in a row without an answer.
-    missed: BTreeMap<u16, u32>,
-}
-
 /// Everything.
 pub struct World {
-    now: Instant,
-    dice: Dice,
-    queue: BTreeMap<(Instant, u64), Happening>,
-    happenings: u64,
-    connections: u64,
-    hosts: u16,
-    nodes: Vec<Node>,
-    routers: [Router; 2],
-    links: BTreeMap<(usize, u16), Link>,
-    revoked: BTreeSet<u16>,
-    is_healed: bool,
+    pub now: Instant,
+    pub dice: Dice,
+    pub queue: BTreeMap<(Instant, u64), Happening>,
+    pub happenings: u64,
+    pub connections: u64,
+    pub hosts: u16,
+    pub nodes: Vec<Node>,
+    pub routers: [Router; 2],
+    pub links: BTreeMap<(usize, u16), Link>,
+    pub revoked: BTreeSet<u16>,
+    pub is_healed: bool,
 }
 
 /// Shorter than shipped where only patience is tested.
@@ -119,7 +102,7 @@ fn settings() -> Settings {
     }
 }
 
-fn keys() -> [ServiceKey; 2] {
+pub fn keys() -> [ServiceKey; 2] {
     [key("tcp/80@192.0.2.0/24"), key("any@2001:db8:2::/64")]
 }
 
@@ -175,13 +158,13 @@ impl World {
         self.routers.iter().map(|router| router.observer.steps).sum()
     }
 
-    fn add(&mut self, node: Node) {
+    pub fn add(&mut self, node: Node) {
         self.nodes.push(node);
         let at = self.now + self.dice.ms(0, 400);
         self.plan(at, Happening::Tick { node: self.nodes.len() - 1 });
     }
 
-    fn plan(&mut self, at: Instant, happening: Happening) {
+    pub fn plan(&mut self, at: Instant, happening: Happening) {
         self.happenings += 1;
         self.queue.insert((at, self.happenings), happening);
     }
@@ -285,7 +268,7 @@ impl World {
     }
 
     /// Says on the stream what it serves, all of it.
-    fn say_all(&mut self, node: usize, router: usize) {
+    pub fn say_all(&mut self, node: usize, router: usize) {
         let uplink = &self.nodes[node].uplinks[router];
         let (Some(connection), true) = (uplink.connection, uplink.is_welcome) else { return };
         let advert = self.nodes[node].advert();
@@ -303,7 +286,7 @@ impl World {
         }
     }
 
-    fn send_stream(&mut self, node: usize, router: usize, message: Message) {
+    pub fn send_stream(&mut self, node: usize, router: usize, message: Message) {
         let link = self.links[&(router, self.nodes[node].host)];
         let before = self.nodes[node].uplinks[router].stream_until;
         let at = link.stream(self.now, before, &mut self.dice);
@@ -311,7 +294,7 @@ impl World {
         self.plan(at, Happening::Arrives { router, message });
     }
 
-    fn send_answer(&mut self, router: usize, node: usize, connection: ConnectionId, answer: Answer) {
+    pub fn send_answer(&mut self, router: usize, node: usize, connection: ConnectionId, answer: Answer) {
         let link = self.links[&(router, self.nodes[node].host)];
         let at = match answer {
             Answer::Ack => link.datagram(self.now, &mut self.dice),
@@ -319,72 +302,6 @@ impl World {
         };
         if let Some(at) = at {
             self.plan(at, Happening::Answers { router, node, connection, answer });
-        }
-    }
-
-    /// The router's edge takes a message.
-    fn receive(&mut self, router: usize, message: Message) {
-        let now = self.now;
-        let edge = &mut self.routers[router];
-        match message {
-            Message::Hello { node, connection, session } => {
-                let host = self.nodes[node].host;
-                if self.revoked.contains(&host) {
-                    return self.send_answer(router, node, connection, Answer::Closed);
-                }
-                let mut said = hello(host, session.incarnation, session.session);
-                if self.nodes[node].is_clone {
-                    said.remote = "203.0.113.9:9".parse().expect("an address");
-                }
-                let answer = if edge.observer.welcome(identity(host), said, connection, now) {
-                    edge.open.insert(connection, (node, now));
-                    Answer::Welcome
-                } else {
-                    Answer::Closed
-                };
-                self.send_answer(router, node, connection, answer);
-            }
-            Message::Advert { connection, sequence, full, advert } => {
-                // On a connection that is closed nothing is read.
-                let Some((node, heard_at)) = edge.open.get_mut(&connection) else { return };
-                *heard_at = now;
-                let node = *node;
-                edge.observer.advert(connection, sequence, full, advert, now);
-                self.send_answer(router, node, connection, Answer::Ack);
-            }
-            Message::Withdraw { connection } => {
-                if edge.open.remove(&connection).is_some() {
-                    edge.observer.withdraw(connection, now);
-                }
-            }
-            Message::Close { connection } => {
-                if edge.open.remove(&connection).is_some() {
-                    edge.observer.connection_lost(connection, now);
-                }
-            }
-            Message::Release { key } => edge.observer.release_hold(&key, now),
-            Message::Revoke { host } => edge.observer.remove(&identity(host).name, Cause::Revoked, now),
-        }
-        self.close_unwanted(router);
-    }
-
-    /// Closes what the registry wants closed. The edge may be late: adverts that came before are handed in.
-    fn close_unwanted(&mut self, router: usize) {
-        for connection in std::mem::take(&mut self.routers[router].observer.to_close) {
-            if let Some((node, _)) = self.routers[router].open.remove(&connection) {
-                self.send_answer(router, node, connection, Answer::Closed);
-                self.routers[router].observer.connection_lost(connection, self.now);
-            }
-        }
-    }
-
-    fn close_idle(&mut self, router: usize) {
-        let edge = &mut self.routers[router];
-        let idle: Vec<_> =
-            edge.open.iter().filter(|(_, (_, heard_at))| self.now > *heard_at + IDLE).map(|(id, _)| *id).collect();
-        for connection in idle {
-            edge.open.remove(&connection);
-            edge.observer.connection_lost(connection, self.now);
         }
     }
 
@@ -403,141 +320,6 @@ impl World {
             }
             Answer::Closed => (uplink.connection, uplink.retry_at) = (None, now + wait),
         }
-    }
-
-    fn keepalives(&mut self, router: usize) {
-        let registry = &self.routers[router].observer.registry;
-        let names: Vec<_> = registry.hosts().map(|host| host.name().clone()).collect();
-        for name in names {
-            let host: u16 = name[1..].parse().expect("hosts are named by number");
-            let is_cut = self.now < self.links[&(router, host)].tunnel_cut_until;
-            let edge = &mut self.routers[router];
-            let missed = edge.missed.entry(host).or_default();
-            *missed = if is_cut { *missed + 1 } else { 0 };
-            match *missed {
-                0 => edge.observer.path(&name, ALIVE, self.now),
-                KEEPALIVES_LOST => edge.observer.path(&name, PathReport::Lost, self.now),
-                _ => {}
-            }
-        }
-    }
-
-    /// One thing goes wrong, or somebody does something.
-    fn fault(&mut self) {
-        let host = self.dice.number(1, u64::from(self.hosts)) as u16;
-        let node = usize::from(host) - 1;
-        let router = self.dice.number(0, 1) as usize;
-        let until = self.now + self.dice.ms(200, 4_000);
-        let link = self.links.get_mut(&(router, host)).expect("every pair has a link");
-        match self.dice.number(0, 16) {
-            0 => self.nodes[node].crash(until),
-            1 => {
-                // The machine dies: nobody reaches it either.
-                self.nodes[node].crash(until);
-                (0..2).for_each(|router| self.cut(router, host, until, false, true));
-            }
-            2 => link.control_cut_until = until,
-            3 => link.tunnel_cut_until = until,
-            4 => self.cut(router, host, until, true, true),
-            5..=6 => (1..=self.hosts).for_each(|host| self.cut(router, host, until, true, false)),
-            7 => (1..=self.hosts).for_each(|host| self.cut(router, host, until, false, true)),
-            8 => (1..=self.hosts).for_each(|host| self.cut(router, host, until, true, true)),
-            9..=10 => self.change_services(node),
-            11 => self.go_away(node, until),
-            12 => self.restart(router),
-            13 => self.routers[router].stalled_until = until,
-            14 => {
-                let services = self.nodes[node].services.clone();
-                self.add(Node::new(host, true, services, self.now));
-            }
-            15 => {
-                let key = keys()[self.dice.number(0, 1) as usize];
-                self.plan(self.now, Happening::Arrives { router, message: Message::Release { key } });
-            }
-            _ => self.revoke(host),
-        }
-    }
-
-    fn cut(&mut self, router: usize, host: u16, until: Instant, control: bool, tunnel: bool) {
-        let link = self.links.get_mut(&(router, host)).expect("every pair has a link");
-        if control {
-            link.control_cut_until = until;
-        }
-        if tunnel {
-            link.tunnel_cut_until = until;
-        }
-    }
-
-    fn change_services(&mut self, node: usize) {
-        let states = [None, Some(HostState::Active), Some(HostState::Draining), Some(HostState::Down)];
-        let said = keys().map(|key| (key, states[self.dice.number(0, 3) as usize]));
-        self.nodes[node].services = said.into_iter().filter_map(|(key, state)| Some((key, state?))).collect();
-        (0..2).for_each(|router| self.say_all(node, router));
-    }
-
-    fn go_away(&mut self, node: usize, until: Instant) {
-        for router in 0..2 {
-            if let Some(connection) = self.nodes[node].uplinks[router].connection {
-                let message = if self.dice.percent(70) {
-                    Message::Withdraw { connection }
-                } else {
-                    Message::Close { connection }
-                };
-                self.send_stream(node, router, message);
-            }
-        }
-        self.nodes[node].away_until = until;
-        self.nodes[node].forget_connections(until);
-    }
-
-    fn restart(&mut self, router: usize) {
-        let edge = &mut self.routers[router];
-        if edge.stalled_until > self.now {
-            return;
-        }
-        edge.observer.restart(self.now);
-        edge.missed.clear();
-        let connections: Vec<_> = std::mem::take(&mut edge.open).into_iter().collect();
-        for (connection, (node, _)) in connections {
-            // Some hear of it, others find out.
-            if self.dice.percent(50) {
-                self.send_answer(router, node, connection, Answer::Closed);
-            }
-        }
-    }
-
-    fn revoke(&mut self, host: u16) {
-        // Rarely, or nobody would be left.
-        if !self.dice.percent(30) {
-            return;
-        }
-        self.revoked.insert(host);
-        for router in 0..2 {
-            self.plan(self.now, Happening::Arrives { router, message: Message::Revoke { host } });
-        }
-    }
-
-    /// All is well from now on: links, processes, and one node for a name.
-    fn heal(&mut self) {
-        self.is_healed = true;
-        let now = self.now;
-        self.links.values_mut().for_each(|link| link.heal(now));
-        for router in &mut self.routers {
-            router.stalled_until = router.stalled_until.min(now);
-        }
-        for node in &mut self.nodes {
-            node.dead_until = node.dead_until.min(now);
-            node.away_until = node.away_until.min(now);
-            if node.is_clone {
-                node.dead_until = now + ms(3_600_000);
-            }
-        }
-        // What a second node still had under way, it takes along: a cut link would deliver it seconds from now.
-        let nodes = &self.nodes;
-        self.queue.retain(|_, happening| match happening {
-            Happening::Arrives { message: Message::Hello { node, .. }, .. } => !nodes[*node].is_clone,
-            _ => true,
-        });
     }
 
     /// Every router knows of every host what it says, and of no other.
