@@ -7,13 +7,14 @@
 //! A renewed certificate of either end is changed over to without a gap: a second connection is opened with it, and the
 //! first one ends when the second is welcomed.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
-use slr_model::{Advert, Identity, NodeName};
+use slr_model::{Advert, HostState, Identity, NodeName, ServiceKey};
 use slr_session::conversation::{Child, ChildEvent, ChildPhase, ChildSettings, Counters};
 use slr_wire::Code;
 use tokio::sync::{mpsc, watch};
@@ -59,6 +60,8 @@ pub struct LinkStatus {
     pub identity: Option<Arc<Identity>>,
     /// Whether adverts reach it.
     pub heard: bool,
+    /// The states that it was told last and has acknowledged.
+    pub acknowledged: Option<BTreeMap<ServiceKey, HostState>>,
     /// Why the last connection ended, or was not to be had.
     pub last_ending: Option<String>,
     /// What came in and was not taken.
@@ -99,6 +102,7 @@ impl ChildLink {
             remote: None,
             identity: None,
             heard: false,
+            acknowledged: None,
             last_ending: None,
             counters: Counters::default(),
         };
@@ -315,14 +319,17 @@ impl Task {
     fn report(&self) {
         let (phase, session) = (self.run.conversation.phase(), self.run.conversation.session());
         let counters = self.run.conversation.counters();
+        let acknowledged = self.run.conversation.acknowledged();
         self.status.send_if_modified(|status| {
-            let same = (status.phase, status.session, status.counters) == (phase, session, counters);
+            let same = (status.phase, status.session, status.counters) == (phase, session, counters)
+                && status.acknowledged.as_ref() == acknowledged;
             if !same {
                 let line = self.run.line();
                 if status.phase != phase {
                     status.since = Instant::now();
                 }
                 (status.phase, status.session, status.counters) = (phase, session, counters);
+                status.acknowledged = acknowledged.cloned();
                 status.remote = line.map(|line| line.connection().remote_address());
                 status.identity = line.map(|line| line.certificate().identity.clone());
                 status.last_ending = self.run.last_ending().map(ToString::to_string);
