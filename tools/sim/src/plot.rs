@@ -13,6 +13,8 @@ use crate::{record::Run, scenario::Named, sweep::Cell};
 
 /// Colours that are told apart by most eyes (Okabe and Ito, 2008).
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+/// Points of a line, at most: more are not seen, and the files are kept.
+const POINTS_MAX: usize = 200;
 /// Hosts drawn by themselves, at most.
 const HOSTS_DRAWN: usize = 6;
 
@@ -39,8 +41,8 @@ pub fn balance(directory: &Path, scenario: &Named, seed: u64, run: &Run) -> Resu
         ("busiest host, times its fair load", "ratio"),
         ("slots moved in an interval, %", "%"),
     ];
-    let name = serde_json::to_value(scenario)?.as_str().unwrap_or_default().to_lowercase();
-    let title = format!("slr-sim balance --scenario {} --seed {seed}", kebab(scenario));
+    let name = kebab(scenario);
+    let title = format!("slr-sim balance --scenario {name} --seed {seed}");
     write(directory, &format!("balance-{name}.svg"), &title, vec![shares, loads, imbalance, moved], &titles, 2)
 }
 
@@ -105,7 +107,8 @@ fn smooth_load(run: &Run, end: usize, host: usize) -> f64 {
 }
 
 fn line(points: Vec<(f64, f64)>, colour: &str, legend: Option<String>) -> Plot {
-    let rounded = points.into_iter().map(|(x, y)| ((x * 10.0).round() / 10.0, (y * 1e3).round() / 1e3));
+    let every = points.len().div_ceil(POINTS_MAX).max(1);
+    let rounded = points.into_iter().step_by(every).map(|(x, y)| ((x * 10.0).round() / 10.0, (y * 1e3).round() / 1e3));
     let plot = LinePlot::new().with_data(rounded).with_color(colour).with_stroke_width(1.5);
     Plot::Line(match legend {
         Some(legend) => plot.with_legend(legend),

@@ -72,8 +72,6 @@ pub enum What {
     Cut(usize),
     /// It is back.
     Restore(usize),
-    /// Traffic is this part of what all hosts could do at the start.
-    Utilisation(f64),
 }
 
 /// Scenarios by name.

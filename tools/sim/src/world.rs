@@ -83,7 +83,6 @@ struct World<'a> {
     hosts: Vec<Host>,
     flows: Vec<Option<Flow>>,
     free: Vec<usize>,
-    utilisation: f64,
     router: Router,
     recorder: Recorder,
 }
@@ -108,7 +107,6 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Run> {
         hosts: scenario.speeds.iter().map(host).collect(),
         flows: Vec::new(),
         free: Vec::new(),
-        utilisation: scenario.utilisation,
         router,
         recorder: Recorder::new(scenario),
     };
@@ -169,7 +167,7 @@ impl World<'_> {
     /// Flows a second such that their requests are the utilisation's part of what all hosts can do.
     fn flow_rate(&self) -> f64 {
         let all: f64 = self.scenario.speeds.iter().sum();
-        self.utilisation * all / self.scenario.work_s / self.scenario.flow.requests
+        self.scenario.utilisation * all / self.scenario.work_s / self.scenario.flow.requests
     }
 
     fn flow_arrives(&mut self) {
@@ -289,7 +287,6 @@ impl World<'_> {
                 self.hosts[host].server.set_speed(self.now_s, speed);
                 self.plan_done(host);
             }
-            What::Utilisation(utilisation) => self.utilisation = utilisation,
             What::Cut(host) => {
                 self.hosts[host].is_cut = true;
                 for flow in self.hosts[host].server.clear(self.now_s) {
