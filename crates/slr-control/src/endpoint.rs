@@ -13,7 +13,7 @@ use slr_model::{NodeName, Role};
 use slr_wire::Code;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 mod accept;
@@ -98,7 +98,7 @@ struct Shared {
     door: Door,
     dialling: Arc<TransportConfig>,
     accepting: Arc<TransportConfig>,
-    closed: Notify,
+    closed: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -150,7 +150,7 @@ impl Endpoint {
             door,
             dialling: transport::transport(false),
             accepting: transport::transport(true),
-            closed: Notify::new(),
+            closed: watch::Sender::new(false),
         });
         shared.install(&shared.trust.current());
         let (accepted, lines) = mpsc::channel(ACCEPTED_MAX);
@@ -159,7 +159,7 @@ impl Endpoint {
                 tokio::spawn(accept::run(shared.clone(), socket.clone(), accepted.clone()));
             }
         }
-        tokio::spawn(guard::run(shared.clone()));
+        tokio::spawn(guard::run(Arc::downgrade(&shared)));
         Ok((Self(shared), lines))
     }
 
@@ -213,12 +213,22 @@ impl Endpoint {
         Ok(Line::new(connection, stream, own_ending, certificate))
     }
 
-    /// Closes every connection and waits, a second at most, until the others know.
-    pub async fn close(&self, code: Code, reason: &str) {
-        self.0.closed.notify_waiters();
+    /// Closes every connection; nobody waits for the others to know.
+    pub(crate) fn close_now(&self, code: Code, reason: &str) {
+        self.0.closed.send_replace(true);
         for socket in &self.0.sockets {
             socket.close(quinn::VarInt::from_u32(code.number()), reason.as_bytes());
         }
+    }
+
+    /// Whether the endpoint is closed, and news of that.
+    pub(crate) fn closed(&self) -> watch::Receiver<bool> {
+        self.0.closed.subscribe()
+    }
+
+    /// Closes every connection and waits, a second at most, until the others know.
+    pub async fn close(&self, code: Code, reason: &str) {
+        self.close_now(code, reason);
         for socket in &self.0.sockets {
             let _ = timeout(CLOSE_WITHIN, socket.wait_idle()).await;
         }

@@ -266,6 +266,14 @@ impl Hub {
     }
 }
 
+/// Without [`Hub::close`] nobody is told why.
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.shared.lock().peers.clear();
+        self.endpoint.close_now(Code::GoingAway, "the router has ended");
+    }
+}
+
 fn of_queue<T>(error: &mpsc::error::TrySendError<T>) -> CommandError {
     match error {
         mpsc::error::TrySendError::Full(_) => CommandError::Busy,

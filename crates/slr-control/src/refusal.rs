@@ -75,7 +75,7 @@ impl Refusal {
         };
         Self::new(
             format!(
-                "{} is a {}, and {} {} takes connections from {expected}",
+                "{} is of role {}, and {} {} takes connections from {expected}",
                 other.name, other.role, own.role, own.name
             ),
             "connect it to a node of the tier above its own, or issue its certificate with the right --role",
@@ -104,6 +104,8 @@ impl Refusal {
     pub(crate) fn from_alert(alert: u8, whose: Whose, text: &str) -> Self {
         let text = quotable(text);
         if let Some((_, words)) = text.split_once(Self::MARK) {
+            // The words come wrapped in the names of rustls's types.
+            let words = words.trim_end_matches(')');
             let (why, remedy) = words.split_once("; ").unwrap_or((words, "see the other node's log"));
             return match whose {
                 Whose::Theirs => Self::new(why, remedy),
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn words_of_a_rule_reach_both_ends() {
         let refusal = Refusal::new("h1 is a host", "issue it with the right --role");
-        let tls = format!("invalid peer certificate: {}{refusal}", Refusal::MARK);
+        let tls = format!("invalid peer certificate: Other(OtherError({}{refusal}))", Refusal::MARK);
         assert_eq!(Refusal::from_alert(46, Whose::Theirs, &tls), refusal);
         let ours = Refusal::from_alert(46, Whose::Ours, &tls);
         assert_eq!(ours.to_string(), "the other node refuses us: h1 is a host; issue it with the right --role");

@@ -1,7 +1,7 @@
 //! The connections that are open, and ending those whose certificates are no longer good.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use quinn::Connection;
@@ -75,33 +75,33 @@ impl Guard {
 }
 
 /// Polls the files and the clock for as long as the endpoint lives.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(endpoint: Weak<Shared>) {
     let mut ticks = tokio::time::interval(POLL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut warned_at = tokio::time::Instant::now();
-    let mut material = shared.trust.current();
+    let mut known: Option<Arc<Material>> = None;
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = shared.closed.notified() => return,
-        }
+        ticks.tick().await;
+        let Some(shared) = endpoint.upgrade().filter(|shared| !*shared.closed.borrow()) else { return };
         shared.trust.poll();
         let (newest, now) = (shared.trust.current(), SystemTime::now());
-        if !Arc::ptr_eq(&newest, &material) {
+        // What is installed at the start may be older than what is current at the first tick.
+        let changed = known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &newest));
+        if changed {
             shared.install(&newest);
-            if !newest.same_authorities(&material) {
-                shared.guard.end(|watched| distrusted(&newest, watched));
-            }
-            material = newest;
+        }
+        if known.as_ref().is_some_and(|known| !newest.same_authorities(known)) {
+            shared.guard.end(|watched| distrusted(&newest, watched));
         }
         shared.guard.end(|watched| {
-            let (code, refusal) = material.check(&watched.certificate, now).err()?;
+            let (code, refusal) = newest.check(&watched.certificate, now).err()?;
             Some(Ending::refused(code, refusal))
         });
         if warned_at.elapsed() >= WARN_EVERY {
             warned_at = tokio::time::Instant::now();
-            material.warnings(now).iter().for_each(|warning| warn!("{warning}"));
+            newest.warnings(now).iter().for_each(|warning| warn!("{warning}"));
         }
+        known = Some(newest);
     }
 }
 

@@ -42,7 +42,12 @@ impl Known {
 /// Tells of nodes that are revoked while they have no connection; those that have one end it themselves.
 pub(super) async fn watch(shared: Arc<Shared>) {
     let mut trust = shared.endpoint.trust().subscribe();
-    while trust.changed().await.is_ok() {
+    let mut closed = shared.endpoint.closed();
+    loop {
+        tokio::select! {
+            changed = trust.changed() => if changed.is_err() { return },
+            _ = closed.wait_for(|closed| *closed) => return,
+        }
         let material = trust.borrow_and_update().clone();
         let absent: Vec<_> = {
             let mut state = shared.lock();

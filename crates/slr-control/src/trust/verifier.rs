@@ -66,9 +66,14 @@ pub(super) struct Verifier {
     pub rule: SharedRule,
 }
 
-/// A refusal on its way through rustls.
-#[derive(Debug)]
+/// A refusal on its way through rustls, which writes it with `Debug` into the words that go to the other end.
 struct ByRule(Refusal);
+
+impl fmt::Debug for ByRule {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
 
 impl fmt::Display for ByRule {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
