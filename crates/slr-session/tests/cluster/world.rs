@@ -18,12 +18,20 @@ pub fn key(text: &str) -> RingKey {
     RingKey { service: text.parse().unwrap(), class: None }
 }
 
-/// One ring of two hosts, as the tests publish it: the first one's weight says all.
+/// Rings as the tests publish them. The first one's first weight says all; of the others each changes at a weight of its
+/// own, and some come and go, so that a difference to the wrong base leaves something wrong behind.
 pub fn rings(weight: u16) -> Rings {
-    let weights = [("h1", weight), ("h2", 500)];
-    let ring =
-        weights.into_iter().map(|(name, weight)| (name.parse().unwrap(), Weight::new(weight).unwrap())).collect();
-    BTreeMap::from([(key("tcp/80@192.0.2.0/24"), ring)])
+    let ring = |weight: u16| -> RingWeights {
+        let weights = [("h1", weight), ("h2", 500)];
+        weights.into_iter().map(|(name, weight)| (name.parse().unwrap(), Weight::new(weight).unwrap())).collect()
+    };
+    let mut rings = Rings::from([(key("tcp/80@192.0.2.0/24"), ring(weight))]);
+    for (port, every) in [(81, 30), (82, 50), (83, 70), (84, 110), (85, 130), (86, 170)] {
+        if weight / every % 3 != 0 {
+            rings.insert(key(&format!("tcp/{port}@192.0.2.0/24")), ring(weight / every));
+        }
+    }
+    rings
 }
 
 pub fn first_weight(rings: &Rings) -> Option<u16> {
