@@ -32,13 +32,14 @@ use std::time::Instant;
 use thiserror::Error;
 use tokio::sync::{mpsc as queue, watch};
 
-pub use prober::{BATCH, Change, Counts, Output, Probe, Prober, Reply, TARGETS_MAX, TICK, TargetReport};
-pub use secret::Secret;
-pub use settings::{Settings, SettingsError};
-pub use sockets::{Addresses, SocketError};
+pub use prober::{Change, TargetReport};
+pub use settings::Settings;
+pub use sockets::Addresses;
 pub use target::{Path, Target};
 
-use sockets::Sockets;
+use prober::{Counts, Prober};
+use secret::Secret;
+use sockets::{SocketError, Sockets};
 use worker::{Command, Worker};
 
 /// Changes that wait for the daemon's loop. Beyond that the thread keeps the latest of each target.

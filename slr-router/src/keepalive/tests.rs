@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use slr_testkit::seed::{Rng, announced_seed};
 
-use super::*;
+use super::prober::{BATCH, Change, Output, Probe, Prober, Reply, TARGETS_MAX, TICK, TargetReport};
+use super::secret::Secret;
+use super::{Path, Settings, Target};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
