@@ -55,7 +55,9 @@ impl Parts<'_> {
     /// The state of a service, and why. A service that fails while its host drains is down: its flows do better elsewhere.
     pub fn state(&self, served: &Served) -> (HostState, String) {
         match (self.health(served), self.draining) {
-            (Health::Down, _) => (HostState::Down, self.verdicts.get(&served.key).map_or_else(String::new, Verdict::reason)),
+            (Health::Down, _) => {
+                (HostState::Down, self.verdicts.get(&served.key).map_or_else(String::new, Verdict::reason))
+            }
             (_, Some(cause)) => (HostState::Draining, cut(cause.reason())),
             (_, None) => (HostState::Active, String::new()),
         }

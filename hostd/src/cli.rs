@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
-use crate::{check, daemon, show, unload};
+use crate::{check, daemon, drain, show, unload};
 
 /// Host daemon of service level routing: takes clients' datagrams out of tunnels and lets this server's programs answer
 /// them from virtual addresses.
@@ -44,6 +44,26 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Take no new flows and keep those that are there, until `undrain`, also over restarts.
+    ///
+    /// Exit code 0: accepted; with --wait: safe to stop, no flow is left and no router sends new ones. 1: refused, or ended
+    /// by `undrain` meanwhile. 2: no daemon. 3: the timeout is over and flows are left. 4: the timeout is over, or without
+    /// one 10 s, and no router has heard.
+    Drain {
+        /// Wait until no flow is left, counting.
+        #[arg(long)]
+        wait: bool,
+        /// Wait at most so many seconds.
+        #[arg(long, value_name = "SECONDS", requires = "wait")]
+        timeout: Option<u64>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Take new flows again. Exit code 0: accepted, also if the host was not drained.
+    Undrain {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Remove programs, tables, interfaces, routes and changed sysctls. The daemon must not be running.
     Unload {
         /// The configuration, which names the pins and the admin socket.
@@ -71,6 +91,8 @@ impl Cli {
             Command::Check { config } => return check::run(&config),
             Command::Show { what, output } => show::run(what, &output)?,
             Command::Reload { output } => show::reload(&output)?,
+            Command::Drain { wait, timeout, output } => return drain::command::drain(wait, timeout, &output),
+            Command::Undrain { output } => return drain::command::undrain(&output),
             Command::Unload { config } => unload::run(&config)?,
         }
         Ok(ExitCode::SUCCESS)

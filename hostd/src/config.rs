@@ -138,6 +138,11 @@ impl Settings {
         load_checked(path, |file| check::settings(file, folder))
     }
 
+    /// The ranges of the virtual subnets.
+    pub fn prefixes(&self) -> Vec<VirtualSubnet> {
+        self.subnets.iter().map(|subnet| subnet.prefix).collect()
+    }
+
     /// The health checks.
     pub fn checks(&self) -> Vec<Checked> {
         let checked = |served: &Served| Some(Checked { key: served.key, check: served.check.clone()? });

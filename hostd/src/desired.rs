@@ -1,21 +1,24 @@
 //! From settings to what the data plane and the kernel shall say. Pure.
 
+use std::collections::BTreeSet;
+
 use slr_dataplane::host::{HostDesired, SocketScope};
 
 use crate::config::Settings;
+use crate::peers::Peers;
 
 const IPV4_HEADER: u16 = 20;
 const IPV6_HEADER: u16 = 40;
 const TCP_HEADER: u16 = 20;
 
-/// The data plane's tables for these settings, where `link_mtu` is the smallest of the underlay interfaces' MTUs.
-pub fn tables(settings: &Settings, link_mtu: u16) -> HostDesired {
+/// The data plane's tables for these settings and peers, where `link_mtu` is the smallest of the underlay interfaces' MTUs.
+pub fn tables(settings: &Settings, peers: &Peers, link_mtu: u16) -> HostDesired {
     let (mss_v4, mss_v6) = mss(settings, link_mtu);
     HostDesired {
         tunnel_v4: settings.tunnel_v4,
         tunnel_v6: settings.tunnel_v6,
-        routers: settings.routers.iter().flat_map(|(_, prefixes)| prefixes).copied().collect(),
-        site_hosts: settings.site_hosts.iter().flat_map(|(_, addresses)| addresses).copied().collect(),
+        routers: peers.routers.values().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+        site_hosts: peers.site_hosts.values().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         subnets: settings.subnets.iter().map(|subnet| subnet.prefix).collect(),
         mss_v4: Some(mss_v4),
         mss_v6: Some(mss_v6),

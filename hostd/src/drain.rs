@@ -15,6 +15,8 @@
 //! after a second and follows its flow's entry to us. So nothing is claimed until a settle time after the last
 //! acknowledgement, and then only from a count that was made later than that.
 
+pub mod command;
+
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,20 @@ pub enum Phase {
     Waiting,
     /// No flow is left.
     Safe,
+}
+
+impl Phase {
+    /// For logs.
+    pub fn words(self) -> &'static str {
+        match self {
+            Phase::Serving => "none, new flows are welcome",
+            Phase::Unheard => "no router is connected to hear it",
+            Phase::Telling => "not every connected router has heard",
+            Phase::Settling => "every connected router has heard, new flows may be under way",
+            Phase::Waiting => "no new flows, some are left",
+            Phase::Safe => "no flow is left, safe to stop",
+        }
+    }
 }
 
 /// The drain of this host.

@@ -39,12 +39,9 @@ pub struct Peers {
 }
 
 impl Learned {
-    /// A parent told where its tunnels come from; believed is what lies in `allowed`, its certificate's ranges. Returns what
-    /// was not believed.
-    pub fn sources(&mut self, parent: &NodeName, sources: &[IpNet], allowed: &[IpNet]) -> Vec<IpNet> {
-        let (good, bad) = sources.iter().copied().partition(|source| allowed.iter().any(|range| range.contains(source)));
-        self.0.entry(parent.clone()).or_default().sources = good;
-        bad
+    /// A parent told where its tunnels come from; its certificate allows it.
+    pub fn sources(&mut self, parent: &NodeName, sources: Vec<IpNet>) {
+        self.0.entry(parent.clone()).or_default().sources = sources;
     }
 
     /// A parent told who the site's hosts are.
@@ -112,16 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn a_router_is_believed_as_far_as_its_certificate_goes() {
+    fn routers_are_those_of_the_file_and_parents() {
         let (settings, slr2) = (Settings::parse("x", CONFIG).unwrap(), "slr2".parse().unwrap());
         let mut learned = Learned::default();
-        let claimed = nets(&["10.1.254.0/25", "10.9.0.0/16", "fd00:1::/64"]);
-        let refused = learned.sources(&slr2, &claimed, &nets(&["10.1.254.0/24", "fd00:1::/48"]));
-        assert_eq!(refused, nets(&["10.9.0.0/16"]));
+        learned.sources(&slr2, nets(&["10.1.254.0/25", "fd00:1::/64"]));
+        learned.sources(&"slr1".parse().unwrap(), nets(&["10.1.253.0/24"]));
         let peers = Peers::of(&settings, &learned);
-        let expected = BTreeSet::from_iter(nets(&["10.1.254.0/25", "fd00:1::/64"]));
-        assert_eq!(peers.routers[&slr2], expected);
-        assert_eq!(peers.routers.len(), 2, "beside the configured one");
+        assert_eq!(peers.routers[&slr2], BTreeSet::from_iter(nets(&["10.1.254.0/25", "fd00:1::/64"])));
+        assert_eq!(peers.routers["slr1"].len(), 2, "the configured prefix and the one it told");
         assert_eq!(peers.names("10.1.254.0/25".parse().unwrap()), ["slr2"]);
         learned.keep(&[]);
         assert_eq!(Peers::of(&settings, &learned).routers.len(), 1);

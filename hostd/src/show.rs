@@ -8,7 +8,7 @@ use slr_daemon::table::Table;
 use slr_daemon::{admin, output};
 
 use crate::cli::Output;
-use crate::status::{Counter, Interface, Peer, Reloaded, Request, Subnet, Topic};
+use crate::status::{Check, Counter, Interface, Load, Peer, Reloaded, Request, Service, Session, Subnet, Topic};
 
 /// What to show.
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -25,6 +25,14 @@ pub enum What {
     },
     /// Routers and hosts whose tunnels are accepted.
     Peers,
+    /// Sessions with the routers that are told what this host serves.
+    Sessions,
+    /// Services with their state, flows and own load values.
+    Services,
+    /// Load values and what they come to.
+    Load,
+    /// Health checks.
+    Health,
 }
 
 /// Asks and prints.
@@ -37,6 +45,10 @@ pub fn run(what: What, output: &Output) -> Result<()> {
             counter_table(shown)
         }),
         What::Peers => print(Topic::Peers, output, peers),
+        What::Sessions => print(Topic::Sessions, output, sessions),
+        What::Services => print(Topic::Services, output, services),
+        What::Load => print(Topic::Load, output, loads),
+        What::Health => print(Topic::Health, output, checks),
     }
 }
 
@@ -93,4 +105,56 @@ fn peers(rows: &[Peer]) -> Table {
         table.row([p.prefix.to_string(), p.names.join(" "), mark(p.router), mark(p.site_host)]);
     }
     table
+}
+
+fn sessions(rows: &[Session]) -> Table {
+    let mut table = Table::new(["router", "session", "for", "advert every", "tunnels from", "reason"]);
+    for s in rows {
+        let every = s.advert_interval_ms.map_or("-".to_owned(), |ms| format!("{ms} ms"));
+        let sources: Vec<String> = s.tunnel_sources.iter().map(ToString::to_string).collect();
+        let cells = [s.parent.to_string(), s.state.clone(), age(s.state_age_ms), every, sources.join(" ")];
+        table.row(cells.into_iter().chain([s.reason.clone()]));
+    }
+    table
+}
+
+fn services(rows: &[Service]) -> Table {
+    let mut table = Table::new(["service", "state", "for", "flows", "weight", "loads", "reason"]);
+    for s in rows {
+        let loads: Vec<String> = s.loads.iter().map(|(name, value)| format!("{name}={value:.3}")).collect();
+        let since = s.state_age_ms.map_or("-".to_owned(), age);
+        let cells = [s.key.to_string(), s.state.clone(), since, s.flows.to_string(), s.weight.to_string()];
+        table.row(cells.into_iter().chain([loads.join(" "), s.reason.clone()]));
+    }
+    table
+}
+
+fn loads(rows: &[Load]) -> Table {
+    let mut table = Table::new(["load", "value", "age", "source", "problem"]);
+    for l in rows {
+        let value = l.value.map_or("-".to_owned(), |value| format!("{value:.3}"));
+        let since = l.age_ms.map_or("-".to_owned(), age);
+        table.row([l.name.clone(), value, since, l.source.clone(), l.problem.clone()]);
+    }
+    table
+}
+
+fn checks(rows: &[Check]) -> Table {
+    let mut table = Table::new(["service", "check", "at", "health", "passed", "failed", "took", "problem"]);
+    for c in rows {
+        let took = c.took_us.map_or("-".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3));
+        let cells = [c.key.to_string(), c.kind.clone(), c.address.to_string(), c.health.clone()];
+        let numbers = [c.successes.to_string(), c.failures.to_string(), took, c.reason.clone()];
+        table.row(cells.into_iter().chain(numbers));
+    }
+    table
+}
+
+/// A time for people: three digits are enough.
+fn age(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..100_000 => format!("{:.1} s", ms as f64 / 1e3),
+        _ => format!("{} min", ms / 60_000),
+    }
 }

@@ -10,6 +10,7 @@
 
 mod diag;
 mod filter;
+mod surveyor;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use slr_model::{Protocol, Service, ServiceKey, VirtualSubnet};
 use thiserror::Error;
+
+pub use surveyor::{Count, Surveyor};
 
 /// Why connections cannot be counted.
 #[derive(Debug, Error)]

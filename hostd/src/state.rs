@@ -39,7 +39,8 @@ impl Store {
         let store = Self { path: folder.join("state.json") };
         let mut state = store.read();
         // By the clock, so that a lost file does no harm, and never less than before, so that a clock set back does none.
-        let clock_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |past| past.as_millis() as u64);
+        let clock_ms =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |past| past.as_millis() as u64);
         state.incarnation = clock_ms.max(state.incarnation + 1);
         store.write(&state)?;
         Ok((store, state))
@@ -87,7 +88,9 @@ mod tests {
         let (store, mut state) = Store::open(&path).unwrap();
         assert_eq!((state.drained.clone(), state.learned.clone()), (None, Learned::default()));
         state.drained = Some(Cause::Router { name: "slr1".parse().unwrap(), requested_by: "ann".to_owned() });
-        state.learned.hosts(&"slr1".parse().unwrap(), [("h2".parse().unwrap(), vec!["10.0.0.1".parse().unwrap()])].into());
+        state
+            .learned
+            .hosts(&"slr1".parse().unwrap(), [("h2".parse().unwrap(), vec!["10.0.0.1".parse().unwrap()])].into());
         // A clock that was set back.
         state.incarnation += 1_000_000_000;
         store.write(&state).unwrap();

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use slr_model::VirtualSubnet;
+use slr_model::{Loads, NodeName, ServiceKey, VirtualSubnet};
 
-/// A question, one JSON line: `{"show": "subnets"}` or `"reload"`.
+use crate::drain::{Cause, Phase};
+
+/// A question, one JSON line: `{"show": "subnets"}`, `"reload"`, `"drain"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
@@ -14,6 +16,10 @@ pub enum Request {
     Show(Topic),
     /// Read the configuration again.
     Reload,
+    /// Take no new flows from now on. Answered with a [`Drained`].
+    Drain,
+    /// Take new flows again. Answered with a [`Drained`].
+    Undrain,
 }
 
 /// What to tell.
@@ -28,6 +34,16 @@ pub enum Topic {
     Counters,
     /// A list of [`Peer`].
     Peers,
+    /// A list of [`Session`].
+    Sessions,
+    /// A list of [`Service`].
+    Services,
+    /// A list of [`Load`].
+    Load,
+    /// A list of [`Check`].
+    Health,
+    /// A [`Drained`].
+    Drain,
 }
 
 /// A virtual subnet.
@@ -107,4 +123,100 @@ pub struct Reloaded {
     pub peers_changed: Vec<IpNet>,
     /// Peers that are gone.
     pub peers_removed: Vec<IpNet>,
+}
+
+/// The session with a parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The router.
+    pub parent: NodeName,
+    /// `connecting`, `connected`, `unheard` (it does not acknowledge) or `refused`.
+    pub state: String,
+    /// How long it has been so.
+    pub state_age_ms: u64,
+    /// Why it is not connected, or is refused; empty if all is well.
+    pub reason: String,
+    /// How often the parent wants adverts.
+    pub advert_interval_ms: Option<u32>,
+    /// Prefixes that its tunnels come from, as it says and its certificate allows.
+    pub tunnel_sources: Vec<IpNet>,
+    /// It knows that this host drains.
+    pub knows_drain: bool,
+}
+
+/// A service of this host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Which.
+    pub key: ServiceKey,
+    /// What the host says of it: `active`, `draining`, `down`; `unknown` before the first verdict.
+    pub state: String,
+    /// How long it has been so.
+    pub state_age_ms: Option<u64>,
+    /// Why.
+    pub reason: String,
+    /// Connections that it has.
+    pub flows: u64,
+    /// Its share beside other hosts.
+    pub weight: u16,
+    /// Load values of its own.
+    pub loads: Loads,
+}
+
+/// A load value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Its name.
+    pub name: String,
+    /// Where it comes from, or the expression.
+    pub source: String,
+    /// The value, unless it is unknown.
+    pub value: Option<f64>,
+    /// How old it is.
+    pub age_ms: Option<u64>,
+    /// Why it is unknown, or why the last reading failed.
+    pub problem: String,
+}
+
+impl From<crate::load::Row> for Load {
+    fn from(row: crate::load::Row) -> Self {
+        let crate::load::Row { name, source, value, age_ms, problem } = row;
+        Self { name, source, value, age_ms, problem }
+    }
+}
+
+/// A health check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The service that is checked.
+    pub key: ServiceKey,
+    /// `tcp`, `http`, `udp` or `command`.
+    pub kind: String,
+    /// The virtual address it is checked at.
+    pub address: IpAddr,
+    /// `up`, `down` or `unknown`.
+    pub health: String,
+    /// What the last tries failed with.
+    pub reason: String,
+    /// Tries that succeeded.
+    pub successes: u64,
+    /// Tries that failed.
+    pub failures: u64,
+    /// How long the last one took.
+    pub took_us: Option<u64>,
+}
+
+/// How far a drain is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why this host drains, if it does.
+    pub cause: Option<Cause>,
+    /// Connections that are left, all services together.
+    pub flows: u64,
+    /// Connected routers that have not acknowledged.
+    pub unheard: Vec<NodeName>,
+    /// Routers that are not connected: they were not told, and see silence.
+    pub unconnected: Vec<NodeName>,
 }

@@ -67,6 +67,7 @@ pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
     let (services, service_loads) = complaints.services(file.service, &subnets);
     let (sources, formulas) = complaints.loads(file.load, file.host.load, service_loads);
     let drain = complaints.drain(&file.drain);
+    let metrics = complaints.metrics(&file.metrics);
     let routers = complaints.routers(file.router);
     let site_hosts = complaints.site_hosts(file.site_host);
     let settings = Settings {
@@ -88,7 +89,7 @@ pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
         sources,
         formulas,
         drain,
-        metrics: file.metrics.listen,
+        metrics,
     };
     if complaints.found.is_empty() { Ok(settings) } else { Err(complaints.found) }
 }

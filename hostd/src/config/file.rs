@@ -161,5 +161,5 @@ pub struct Drain {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Spanned<String>>,
 }

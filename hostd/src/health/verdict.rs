@@ -34,6 +34,17 @@ pub enum Health {
     Down,
 }
 
+impl Health {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+            Health::Down => "down",
+        }
+    }
+}
+
 /// The state of one check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {

@@ -80,6 +80,11 @@ impl Board {
         }
     }
 
+    /// Whether the last reading of a source failed.
+    pub fn is_failing(&self, name: &LoadName) -> bool {
+        self.last.get(name).is_some_and(|last| last.error.is_some())
+    }
+
     /// The host's load values: each that is known, and `load`. `flows` are its connections.
     pub fn host(&self, flows: u64, now: Instant) -> Loads {
         let mut loads = Loads::new();

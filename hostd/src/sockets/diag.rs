@@ -77,7 +77,9 @@ fn receive(socket: &Socket, protocol: Protocol, found: &mut impl FnMut(Connectio
                     return Err(refused(protocol, error.code.map_or(0, std::num::NonZero::get)));
                 }
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    serving(&response.header).map_or((), &mut *found);
+                    if let Some(connection) = serving(&response.header) {
+                        found(connection);
+                    }
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
-//! `[control]`, `[[parent]]`, `[drain]`.
+//! `[control]`, `[[parent]]`, `[drain]`, `[metrics]`.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ const PARENTS_MAX: usize = 32;
 const ON_STOP: Duration = Duration::from_secs(30);
 /// A SYN that was lost on the way is sent again after one second (RFC 6298 2.1), and by then its flow is already ours.
 const SETTLE: Duration = Duration::from_millis(1_500);
+
+/// For this machine's own scraper.
+const METRICS: &str = "127.0.0.1:9402";
 
 impl Complaints {
     /// Who is told, and how this host shows who it is.
@@ -73,5 +77,18 @@ impl Complaints {
             on_stop: self.seconds("on_stop_s", &written.on_stop_s, ON_STOP, 0..=86_400),
             settle: self.millis("settle_ms", &written.settle_ms, SETTLE, 0..=60_000),
         }
+    }
+    /// Where figures are read.
+    pub fn metrics(&mut self, written: &file::Metrics) -> Option<SocketAddr> {
+        let (text, span) = match &written.listen {
+            Some(listen) => (&**listen.get_ref(), listen.span()),
+            None => (METRICS, 0..0),
+        };
+        let parsed = if text == "off" { Ok(None) } else { text.parse().map(Some) };
+        parsed.unwrap_or_else(|_| {
+            let remedy = format!("address and port, such as \"{METRICS}\" (the default), or \"off\"");
+            self.add(span, format!("{text:?} is no address to serve metrics at"), &remedy);
+            None
+        })
     }
 }

@@ -1,0 +1,108 @@
+//! Questions on the admin socket.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+use slr_daemon::admin::Call;
+
+use super::Daemon;
+use crate::drain::Cause;
+use crate::status::{Counter, Drained, Interface, Peer, Request, Subnet, Topic};
+
+impl Daemon {
+    pub(super) async fn answer(&mut self, call: Call) {
+        let result = match call.parse::<Request>() {
+            Ok(Request::Show(topic)) => self.show(topic),
+            Ok(Request::Reload) => self.reload().await.and_then(|changed| Ok(serde_json::to_value(changed)?)),
+            Ok(Request::Drain) => self.told_to_drain().and_then(|drained| Ok(serde_json::to_value(drained)?)),
+            Ok(Request::Undrain) => self.told_to_undrain().and_then(|drained| Ok(serde_json::to_value(drained)?)),
+            Err(text) => return call.answer(Err::<(), _>(text)),
+        };
+        call.answer(result.map_err(|error| format!("{error:#}")));
+    }
+
+    fn told_to_drain(&mut self) -> Result<Drained> {
+        if self.settings.control.is_none() {
+            bail!(
+                "there is no [control] in the configuration, so no router can be told: drain this host at the routers"
+            );
+        }
+        self.drain(Cause::Operator);
+        Ok(self.drained())
+    }
+
+    fn told_to_undrain(&mut self) -> Result<Drained> {
+        self.undrain().map_err(anyhow::Error::msg)?;
+        Ok(self.drained())
+    }
+
+    fn show(&mut self, topic: Topic) -> Result<Value> {
+        let now = Instant::now();
+        Ok(match topic {
+            Topic::Subnets => serde_json::to_value(self.subnets()?)?,
+            Topic::Interfaces => serde_json::to_value(self.interfaces())?,
+            Topic::Counters => serde_json::to_value(self.counters()?)?,
+            Topic::Peers => serde_json::to_value(self.peers()?)?,
+            Topic::Sessions => serde_json::to_value(self.parents.rows(&self.hearing()))?,
+            Topic::Services => serde_json::to_value(self.standing.service_rows(now))?,
+            Topic::Load => serde_json::to_value(self.standing.load_rows(now))?,
+            Topic::Health => serde_json::to_value(self.standing.health_rows())?,
+            Topic::Drain => serde_json::to_value(self.drained())?,
+        })
+    }
+
+    pub(super) fn subnets(&self) -> Result<Vec<Subnet>> {
+        let usage: BTreeMap<_, _> = self.host.usage()?.into_iter().map(|usage| (usage.subnet, usage)).collect();
+        let served = self.settings.subnets.iter().filter_map(|subnet| Some((subnet, usage.get(&subnet.prefix)?)));
+        Ok(served
+            .map(|(subnet, usage)| Subnet {
+                name: subnet.name.clone(),
+                prefix: subnet.prefix,
+                interface: subnet.interface.clone(),
+                received_packets: usage.received.packets,
+                received_bytes: usage.received.bytes,
+                sent_packets: usage.sent.packets,
+                sent_bytes: usage.sent.bytes,
+            })
+            .collect())
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        let v4 = self.settings.tunnel_v4.map(IpAddr::V4);
+        let tunnel_addresses: Vec<_> = v4.into_iter().chain(self.settings.tunnel_v6.map(IpAddr::V6)).collect();
+        let attached = self.host.attached().iter().map(|attachment| Interface {
+            name: attachment.interface.clone(),
+            ifindex: attachment.ifindex,
+            xdp: attachment.mode.as_str().to_owned(),
+            attached: attachment.is_current(),
+            tunnel_addresses: tunnel_addresses.clone(),
+            mss_v4: self.desired.mss_v4.unwrap_or(0),
+            mss_v6: self.desired.mss_v6.unwrap_or(0),
+        });
+        attached.collect()
+    }
+
+    fn counters(&self) -> Result<Vec<Counter>> {
+        let counter = |(reason, counter): (slr_dataplane::reason::HostReason, slr_dataplane::host::Counter)| Counter {
+            reason: reason.name().to_owned(),
+            verdict: format!("{:?}", reason.verdict()).to_lowercase(),
+            packets: counter.packets,
+            bytes: counter.bytes,
+            meaning: reason.meaning().to_owned(),
+        };
+        Ok(self.host.counters()?.into_iter().map(counter).collect())
+    }
+
+    fn peers(&self) -> Result<Vec<Peer>> {
+        let peer = |peer: slr_dataplane::host::PeerStatus| Peer {
+            prefix: peer.prefix,
+            names: self.peers.names(peer.prefix),
+            router: peer.router,
+            site_host: peer.site_host,
+        };
+        Ok(self.host.peers()?.into_iter().map(peer).collect())
+    }
+}
