@@ -7,9 +7,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
+use slr_daemon::admin;
+use slr_model::{NodeName, ServiceKey};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
-use crate::{check, daemon, replay, show, unload};
+use crate::daemon::Request;
+use crate::{check, daemon, diff, drain, replay, show, unload};
 
 /// Service level router: places the flows of virtual hosts on servers and tunnels them there.
 #[derive(Debug, Parser)]
@@ -38,6 +41,32 @@ enum Command {
     },
     /// Have the running daemon read its configuration again, all or nothing. Same as SIGHUP, with an answer.
     Reload {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say what another configuration would move, without applying it.
+    Diff {
+        /// The configuration to compare with what is in force.
+        #[arg(value_name = "CONFIG", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Have a host take no new flows; the flows that it has go on.
+    Drain(drain::Options),
+    /// End a drain.
+    Undrain(drain::Options),
+    /// Give up the hosts of a service that vanished together and were held: the fault is not ours, they are lost.
+    ReleaseHold {
+        /// Which service, as `show alarms` names it, such as tcp/80@192.0.2.0/24.
+        service: ServiceKey,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Forget a host that will not come back. It returns if it connects again.
+    Remove {
+        /// The host.
+        host: NodeName,
         #[command(flatten)]
         output: Output,
     },
@@ -70,6 +99,13 @@ impl Cli {
             Command::Check(options) => return check::run(&options),
             Command::Show { what, output } => show::run(&what, &output)?,
             Command::Reload { output } => show::reload(&output)?,
+            Command::Diff { config, output } => diff::run(&config, &output)?,
+            Command::Drain(options) => return drain::drain(&options),
+            Command::Undrain(options) => return drain::undrain(&options),
+            Command::ReleaseHold { service, output } => {
+                admin::request::<()>(&output.socket, &Request::ReleaseHold { service })?;
+            }
+            Command::Remove { host, output } => admin::request::<()>(&output.socket, &Request::Remove { host })?,
             Command::Replay(options) => replay::run(&options)?,
             Command::Unload { config } => unload::run(&config)?,
         }

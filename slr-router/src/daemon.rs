@@ -5,12 +5,15 @@
 
 mod changes;
 mod core;
+mod orders;
 mod plane;
+mod sessions;
 mod timers;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result};
@@ -19,15 +22,21 @@ use slr_daemon::admin::{self, Call, Calls};
 use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{log, notify};
 use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
+use slr_model::{NodeName, ServiceKey};
+use slr_wire::{Code, Roster};
 
 pub use self::changes::Changes;
 pub use self::core::{Core, Loaded};
 use self::core::{HOLD, Hours, Output};
+pub use self::orders::Order;
 pub use self::plane::Plane;
 
 use crate::config::Settings;
+use crate::control::{Control, News};
+use crate::keepalive;
 use crate::links::{Report, Watcher};
 use crate::show;
+use crate::state::State;
 
 /// What the admin socket is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +46,30 @@ pub enum Request {
     Reload,
     /// Say what is known.
     Show(show::What),
+    /// Ask a child to drain, or to end that.
+    Order {
+        /// Which.
+        host: NodeName,
+        /// `drain` or `undrain`.
+        action: Order,
+        /// Who asks, for the host's log.
+        by: String,
+    },
+    /// Believe that the held hosts of a service are lost.
+    ReleaseHold {
+        /// Which service.
+        service: ServiceKey,
+    },
+    /// Forget a host that is not there any more.
+    Remove {
+        /// Which.
+        host: NodeName,
+    },
+    /// Say what another configuration would move.
+    Diff {
+        /// The file.
+        config: PathBuf,
+    },
 }
 
 /// Longest sleep of the loop when no timer is set; one always is, so this is only never.
@@ -53,6 +86,11 @@ struct Daemon {
     config: PathBuf,
     core: Core<Router>,
     watcher: Watcher,
+    control: Option<Control>,
+    /// What children were told of each other.
+    roster: Arc<Roster>,
+    /// What was told of the ways to hosts.
+    paths: Arc<keepalive::Report>,
     signals: Signals,
     calls: Calls,
     /// Whoever asked for the reload that is being decided.
@@ -66,6 +104,7 @@ enum Event {
     Signal(Signal),
     Call(Call),
     Report(Result<Report>),
+    News(Result<News>),
     Timeout,
 }
 
@@ -79,15 +118,19 @@ impl Daemon {
         let watcher = Watcher::start()?;
         let now = Instant::now();
         let mut core = Core::new(router, held, hours_now(), now);
+        let control = start_control(&mut core, &loaded.settings, now)?;
         let generation = watcher.watch(core.targets(&loaded));
         core.propose(loaded, generation, now);
-        Ok(Self { config: config.to_owned(), core, watcher, signals, calls, waiting: None, is_ready: false })
+        let (roster, paths) = (Arc::default(), Arc::default());
+        let config = config.to_owned();
+        Ok(Self { config, core, watcher, control, roster, paths, signals, calls, waiting: None, is_ready: false })
     }
 
     async fn run(mut self) -> Result<()> {
         loop {
+            self.carry_out();
             match self.next_event().await {
-                Event::Signal(Signal::Stop) => return self.stop(),
+                Event::Signal(Signal::Stop) => return self.stop().await,
                 Event::Signal(Signal::Reload) => {
                     if let Err(error) = self.reload() {
                         tracing::warn!("configuration refused, the old one stays in force:\n{error:#}");
@@ -98,7 +141,9 @@ impl Daemon {
                     let output = self.core.handle_report(report?, Instant::now());
                     self.conclude(output)?;
                 }
+                Event::News(news) => self.hear(news?),
                 Event::Timeout => {
+                    self.refresh_paths();
                     let output = self.core.handle_timeout(Instant::now());
                     self.conclude(output)?;
                 }
@@ -115,9 +160,11 @@ impl Daemon {
             signal = self.signals.next() => Event::Signal(signal),
             // 2. The network changed: packets go astray until the templates follow.
             report = self.watcher.next() => Event::Report(report),
-            // 3. Deadlines.
+            // 3. Deadlines, before what arrived after them.
             () = tokio::time::sleep_until(deadline.into()) => Event::Timeout,
-            // 4. Questions: somebody waits, but nothing breaks.
+            // 4. What hosts and other routers say.
+            news = next_news(&mut self.control) => Event::News(news),
+            // 5. Questions: somebody waits, but nothing breaks.
             call = self.calls.next() => Event::Call(call),
         }
     }
@@ -129,6 +176,10 @@ impl Daemon {
                 let answer = show::answer(&what, &self.core, Instant::now());
                 call.answer(answer.map_err(|error| format!("{error:#}")));
             }
+            Ok(Request::Order { host, action, by }) => self.order(call, &host, action, &by),
+            Ok(Request::ReleaseHold { service }) => self.release_hold(call, &service),
+            Ok(Request::Remove { host }) => self.remove(call, &host),
+            Ok(Request::Diff { config }) => self.diff(call, &config),
             Ok(Request::Reload) if self.core.is_deciding() => {
                 call.answer(Err::<(), _>(
                     "a configuration is being put in force already; ask again in a second".into(),
@@ -161,6 +212,7 @@ impl Daemon {
         match output {
             None => return Ok(()),
             Some(Output::InForce(changes)) => {
+                self.follow_configuration();
                 tracing::info!(changes = %show::one_line(&changes), "configuration is in force");
                 if !self.is_ready {
                     self.settle();
@@ -198,11 +250,61 @@ impl Daemon {
         })
     }
 
-    fn stop(self) -> Result<()> {
+    /// The parts of the control plane that another configuration may change.
+    fn follow_configuration(&mut self) {
+        let Some(settings) = self.core.in_force().map(|loaded| loaded.settings.clone()) else { return };
+        let (Some(control), Some(wanted)) = (&mut self.control, &settings.control) else { return };
+        if let Err(error) = control.configure(&settings, wanted) {
+            tracing::error!("the control plane does not follow the configuration: {error:#}");
+        }
+        let peers = wanted.peers.iter().map(|peer| peer.name.clone()).collect();
+        self.core.set_peers(peers, Instant::now());
+        for connection in self.control.iter().flat_map(|control| control.hub().connections()) {
+            self.welcome(connection.id);
+        }
+    }
+
+    async fn stop(mut self) -> Result<()> {
         notify::stopping();
+        self.save();
+        if let Some(control) = &self.control {
+            control.hub().close(Code::Restart, "the router's daemon ends; its data plane goes on").await;
+        }
         tracing::info!("stopping; the data plane stays pinned and goes on forwarding (slr-router unload removes it)");
         Ok(())
     }
+}
+
+async fn next_news(control: &mut Option<Control>) -> Result<News> {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Opens the control plane, and goes on from what an earlier daemon knew.
+fn start_control(core: &mut Core<Router>, settings: &Settings, now: Instant) -> Result<Option<Control>> {
+    let Some(wanted) = &settings.control else { return Ok(None) };
+    let control = Control::start(settings, wanted)?;
+    let state = State::load(&wanted.state_dir).unwrap_or_else(|error| {
+        tracing::error!("hosts count as new: {error:#}");
+        None
+    });
+    let cluster = Daemon::cluster(settings, wanted, control.incarnation(), state.as_ref(), now);
+    if let Some(state) = state {
+        let known = wanted
+            .parents
+            .iter()
+            .filter_map(|parent| Some((parent.name.clone(), state.parents().get(&parent.name)?.clone())));
+        core.restore_parents(known.collect());
+        let (hosts, skipped) = state.restore(core.fleet_mut(), settings, now);
+        tracing::info!(hosts, "hosts of the daemon before us hold while their sessions come back");
+        skipped.iter().for_each(|why| tracing::warn!("a host of the daemon before us is not adopted: {why}"));
+    } else {
+        core.fleet_mut().configure(settings, now);
+    }
+    core.join(cluster, now);
+    Ok(Some(control))
 }
 
 fn hours_now() -> Hours {

@@ -8,6 +8,7 @@
 mod candidates;
 mod hops;
 pub mod routes;
+mod upward;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -47,7 +48,7 @@ pub struct Evaluated {
 }
 
 /// Everybody below this router.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fleet {
     registry: Registry,
     balancer: Balancer<RingKey>,
@@ -95,26 +96,34 @@ impl Fleet {
 
     /// Goes on from weights that were in force elsewhere: before a restart, or at the cluster's publisher.
     pub fn adopt(&mut self, key: &RingKey, weights: &RingWeights, seed: u64) {
-        let members: Members = weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect();
-        // Names are distinct and bounded where they came from: there is nothing to refuse.
-        if self.balancer.adopt(key, Placement::for_hosts(members.len(), seed), &members).is_ok() {
-            let key_mask = self.routes.get(key).map_or(KeyMask::ALL, |route| route.key_mask);
-            self.routes.insert(key.clone(), Route { key_mask, members });
-        }
+        let members = follow(&mut self.balancer, key, weights, seed);
+        let key_mask = self.routes.get(key).map_or(KeyMask::ALL, |route| route.key_mask);
+        self.routes.insert(key.clone(), Route { key_mask, members });
     }
 
-    /// Weighs the hosts of every route.
-    pub fn evaluate(&mut self, settings: &Settings, listed: &[Host], now: Instant, hour: f64) -> Evaluated {
+    /// Weighs the hosts of every route. `published`: the cluster's publisher has weighed them; its word is taken for every
+    /// ring that it knows, since what one member measures would make every member's rings different.
+    pub fn evaluate(
+        &mut self,
+        settings: &Settings,
+        listed: &[Host],
+        published: Option<&BTreeMap<RingKey, RingWeights>>,
+        now: Instant,
+        hour: f64,
+    ) -> Evaluated {
+        let seed = settings.dataplane.limits.seed;
         let mut done = Evaluated::default();
         let mut routes = BTreeMap::new();
         for spec in specs(&self.registry, settings) {
             let candidates = candidates::of_route(&self.registry, settings, listed, &spec);
             // What the operator wrote needs no damping.
-            let members = if candidates.iter().all(|candidate| candidate.is_listed) {
+            let members = if let Some(weights) = published.and_then(|rings| rings.get(&spec.key)) {
+                follow(&mut self.balancer, &spec.key, weights, seed)
+            } else if candidates.iter().all(|candidate| candidate.is_listed) {
                 candidates.iter().map(Candidate::as_written).collect()
             } else {
                 let hosts: Vec<_> = candidates.iter().map(Candidate::input).collect();
-                let placement = Placement::for_hosts(hosts.len(), settings.dataplane.limits.seed);
+                let placement = Placement::for_hosts(hosts.len(), seed);
                 let input = RingInput { placement, hour, hosts: &hosts };
                 match self.balancer.evaluate(&spec.key, now, &spec.policy, &input) {
                     Ok(evaluation) => done.count(&spec.key, &evaluation),
@@ -138,6 +147,16 @@ impl Evaluated {
         }
         self.clipped += u32::from(evaluation.clipped);
     }
+}
+
+/// Takes weights as they are; the balancer counts on from them.
+fn follow(balancer: &mut Balancer<RingKey>, key: &RingKey, weights: &RingWeights, seed: u64) -> Members {
+    let members: Members = weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect();
+    let is_new = balancer.weights(key) != members;
+    if is_new && let Err(error) = balancer.adopt(key, Placement::for_hosts(members.len(), seed), &members) {
+        tracing::error!(ring = %key, "what the ring was cannot be gone on from: {error}");
+    }
+    members
 }
 
 /// Every route of the configuration, with the services that hosts name.

@@ -9,6 +9,8 @@ mod config;
 mod control;
 mod daemon;
 mod desired;
+mod diff;
+mod drain;
 mod fleet;
 mod hosts;
 mod keepalive;

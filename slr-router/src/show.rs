@@ -2,7 +2,7 @@
 //!
 //! [`rows`] are the answers, as JSON and in memory alike; [`tables`] renders them for people.
 
-mod control;
+pub mod control;
 mod control_tables;
 mod remedies;
 mod rows;

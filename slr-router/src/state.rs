@@ -4,18 +4,22 @@
 //! The kernel's tables have the rings too, but by hop; this file has the names, and what the hosts said. Without it a
 //! restarted daemon would take every host for new.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use slr_model::{ClassName, ServiceKey};
+use slr_model::{ClassName, NodeName, ServiceKey};
+use slr_session::cluster::{Cluster, ClusterSnapshot};
 use slr_session::registry::Snapshot;
 use slr_wire::{RingKey, RingWeights};
 
 use crate::config::Settings;
+use crate::daemon::{Core, Plane};
 use crate::fleet::Fleet;
 
 /// Version of the file's format. Another one is not read.
@@ -31,6 +35,9 @@ pub struct State {
     version: u32,
     fleet: Snapshot,
     rings: Vec<SavedRing>,
+    cluster: Option<ClusterSnapshot>,
+    /// Prefixes that parents send tunnels from.
+    parents: BTreeMap<NodeName, Vec<IpNet>>,
 }
 
 /// A ring's weights.
@@ -43,7 +50,8 @@ struct SavedRing {
 
 impl State {
     /// What is known now.
-    pub fn of(fleet: &Fleet, now: Instant) -> Self {
+    pub fn of<P: Plane>(core: &Core<P>, now: Instant) -> Self {
+        let fleet = core.fleet();
         let ring = |(key, route): (&RingKey, &crate::fleet::Route)| SavedRing {
             service: key.service,
             class: key.class.clone(),
@@ -53,7 +61,19 @@ impl State {
             version: VERSION,
             fleet: fleet.registry().snapshot(now),
             rings: fleet.routes().iter().map(ring).collect(),
+            cluster: core.cluster().and_then(Cluster::snapshot),
+            parents: core.parent_sources().clone(),
         }
+    }
+
+    /// What was published in the cluster.
+    pub fn cluster(&self) -> Option<ClusterSnapshot> {
+        self.cluster.clone()
+    }
+
+    /// Prefixes that parents send tunnels from.
+    pub fn parents(&self) -> &BTreeMap<NodeName, Vec<IpNet>> {
+        &self.parents
     }
 
     /// Gives it to a fleet that knows nobody yet; how many hosts that were, and what had no place.

@@ -9,6 +9,7 @@
 //!                  └────── an interface or the tables refuse ──► refused; what was in force stays
 //! ```
 
+mod cluster;
 mod control;
 mod effect;
 #[cfg(test)]
@@ -19,7 +20,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, bail};
+use ipnet::IpNet;
 use slr_dataplane::router::Link;
+use slr_model::NodeName;
+use slr_session::cluster::Cluster;
 
 use super::changes::Changes;
 use super::plane::Plane;
@@ -83,6 +87,11 @@ pub struct Core<P> {
     /// The registry's generation that the rings were last made from.
     placed: u64,
     effects: VecDeque<Effect>,
+    cluster: Option<Cluster>,
+    /// Prefixes that parents send tunnels from, as they said when they were last connected.
+    parents: BTreeMap<NodeName, Vec<IpNet>>,
+    /// An operator at a parent drains this router.
+    is_draining: bool,
     hours: Hours,
     /// Templates of the daemon before us, by tunnel address; empty once [`HOLD`] is over.
     held: BTreeMap<IpAddr, Link>,
@@ -106,6 +115,9 @@ impl<P: Plane> Core<P> {
             hops: Vec::new(),
             placed: 0,
             effects: VecDeque::new(),
+            cluster: None,
+            parents: BTreeMap::new(),
+            is_draining: false,
             hours,
             held,
             report: Report::default(),
@@ -145,7 +157,8 @@ impl<P: Plane> Core<P> {
 
     /// When [`Core::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.timers.next(), self.fleet.registry().poll_timeout()].into_iter().flatten().min()
+        let cluster = self.cluster.as_ref().map(Cluster::poll_timeout);
+        [self.timers.next(), self.fleet.registry().poll_timeout(), cluster].into_iter().flatten().min()
     }
 
     /// The hosts to watch under a configuration.
@@ -183,6 +196,7 @@ impl<P: Plane> Core<P> {
     /// Does one thing that is due.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Output> {
         self.mind_registry(now);
+        self.mind_cluster(now);
         let mut output = None;
         match self.timers.expire(now)? {
             Timer::Proposal => output = Some(self.decide(now)),
@@ -322,7 +336,10 @@ impl<P: Plane> Core<P> {
 
     /// Makes the tables say what was weighed.
     fn write(&mut self, loaded: &Loaded) -> Result<Changes> {
-        let wanted = desired(&loaded.settings, &self.hops, self.fleet.routes(), |hop| self.link(hop));
+        let mut wanted = desired(&loaded.settings, &self.hops, self.fleet.routes(), |hop| self.link(hop));
+        let told = self.parents.values().flatten().filter(|prefix| !wanted.upstreams.contains(prefix));
+        let told: Vec<IpNet> = told.copied().collect();
+        wanted.upstreams.extend(told);
         let unresolved = wanted.hosts.iter().filter(|host| host.state.keeps_flows() && host.link.is_none());
         let unresolved = unresolved.map(|host| host.name.to_string()).collect();
         let applied = self.plane.apply(&wanted).context("the data plane does not take the configuration")?;

@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::hosts::Host;
 
 /// Cost of the way to a host; the configuration has no other yet for hosts of one's own site.
-const ROUTING_COST: f64 = 1.0;
+pub const ROUTING_COST: f64 = 1.0;
 
 /// A host of a route.
 #[derive(Clone, Debug)]

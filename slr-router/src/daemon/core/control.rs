@@ -1,15 +1,19 @@
 //! The core's part in the control plane: what sessions and keepalives say goes to the registry, what follows from it to
 //! the data plane.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+use slr_dataplane::router::Link;
 use slr_model::{HostState, NodeName, ServiceKey};
 use slr_session::registry::{Event, Registry, ServiceState};
+use slr_wire::RingKey;
 
 use super::super::plane::Plane;
 use super::super::timers::Timer;
 use super::{Core, Effect, Loaded};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Hop, Route};
 
 /// How long after a change what a restart goes on from is written down: a burst of changes is written once.
 const SAVE_AFTER: Duration = Duration::from_millis(500);
@@ -121,7 +125,8 @@ impl<P: Plane> Core<P> {
     pub(super) fn place(&mut self, now: Instant) {
         let Some(loaded) = self.in_force.take() else { return };
         self.plan_placing(&loaded, now);
-        if self.weigh(&loaded, now) {
+        let is_changed = self.weigh(&loaded, now);
+        if is_changed {
             match self.write(&loaded) {
                 Ok(changes) => changes.tell_placed(),
                 Err(error) => {
@@ -131,21 +136,69 @@ impl<P: Plane> Core<P> {
             }
         }
         self.in_force = Some(loaded);
+        if is_changed {
+            self.publish(now);
+        }
     }
 
     /// Weighs all hosts; whether anything is to be written.
     pub(super) fn weigh(&mut self, loaded: &Loaded, now: Instant) -> bool {
         let Loaded { settings, hosts } = loaded;
         self.placed = self.fleet.registry().generation();
-        let evaluated = self.fleet.evaluate(settings, hosts, now, self.hours.at(now));
+        let published = Self::published(self.cluster.as_ref());
+        let evaluated = self.fleet.evaluate(settings, hosts, published, now, self.hours.at(now));
         let hops = self.fleet.hops(settings, hosts);
         let is_changed = evaluated.is_changed || hops != self.hops;
-        let targets = |hops: &[crate::fleet::Hop]| hops.iter().map(crate::links::Target::from).collect::<Vec<_>>();
+        let targets = |hops: &[Hop]| hops.iter().map(crate::links::Target::from).collect::<Vec<_>>();
         if targets(&hops) != targets(&self.hops) {
             self.effects.push_back(Effect::Watch);
         }
         self.hops = hops;
+        if settings.control.as_ref().is_some_and(|control| !control.parents.is_empty()) {
+            self.effects.push_back(Effect::Offer(self.fleet.advert(settings, self.is_draining)));
+        }
         is_changed
+    }
+
+    /// Prefixes that a parent sends tunnels from. They stay when the connection ends: packets go on coming.
+    pub fn set_parent_sources(&mut self, parent: NodeName, prefixes: Vec<IpNet>, now: Instant) {
+        if self.parents.get(&parent) != Some(&prefixes) {
+            self.parents.insert(parent, prefixes);
+            self.save_soon(now);
+            self.follow_links(now);
+        }
+    }
+
+    /// The same of all parents, for a restart, and without those that are not configured any more.
+    pub fn parent_sources(&self) -> &BTreeMap<NodeName, Vec<IpNet>> {
+        &self.parents
+    }
+
+    /// What an earlier daemon knew of its parents.
+    pub fn restore_parents(&mut self, parents: BTreeMap<NodeName, Vec<IpNet>>) {
+        self.parents = parents;
+    }
+
+    /// An operator at a parent drains this router, or ends that.
+    pub fn set_draining(&mut self, is_draining: bool, now: Instant) {
+        self.is_draining = is_draining;
+        self.place(now);
+    }
+
+    /// What another configuration would make of the hosts as they are, once the budget has let all of it through.
+    pub fn foresee(&self, new: &Loaded, now: Instant) -> (Vec<Hop>, BTreeMap<RingKey, Route>) {
+        let mut settings = new.settings.clone();
+        let rules = settings.subnets.iter_mut().flat_map(|subnet| subnet.rules.iter_mut().map(|rule| &mut rule.policy));
+        rules.for_each(|policy| policy.damping.budget = 1.0);
+        settings.subnets.iter_mut().for_each(|subnet| subnet.policy.damping.budget = 1.0);
+        let mut fleet = self.fleet.clone();
+        fleet.evaluate(&settings, &new.hosts, Self::published(self.cluster.as_ref()), now, self.hours.at(now));
+        (fleet.hops(&settings, &new.hosts), fleet.routes().clone())
+    }
+
+    /// How a host is reached, as far as that is known.
+    pub fn link_of(&self, hop: &Hop) -> Option<Link> {
+        self.link(hop)
     }
 
     /// Forgets a host's flows of a service. Those of a host that serves nothing any more are forgotten with its template.

@@ -1,0 +1,265 @@
+//! What comes in on the control plane, handed to the core; and what the core wants done there.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use slr_control::{HubEvent, LinkEvent};
+use slr_model::{Identity, NodeName, Role};
+use slr_session::cluster::{Cluster, ClusterSettings};
+use slr_session::conversation::{ChildEvent, ParentEvent, PeerEvent};
+use slr_session::registry::{Cause, ConnectionId, Hello, PathReport, Refusal, RefusalCode, SessionId};
+use slr_wire::{Action, Code, Refused, Roster, RosterNode};
+
+use super::Daemon;
+use super::core::Effect;
+use crate::config;
+use crate::control::{self, News};
+use crate::keepalive::{Path, Target, TargetReport};
+use crate::state::State;
+
+impl Daemon {
+    /// Takes what came in.
+    pub(super) fn hear(&mut self, news: News) {
+        let now = Instant::now();
+        match news {
+            News::Path(change) => {
+                tracing::info!(host = %change.name, address = %change.address, path = change.path.as_str(), "path");
+                let report = self.control.as_ref().map(|control| control.keepalives().report());
+                let known = report.iter().flat_map(|report| report.targets.iter());
+                let target = known.into_iter().find(|target| target.name == change.name).cloned();
+                self.tell_path(&change.name, change.path, target.as_ref(), now);
+            }
+            News::Hub(HubEvent::Child { id, identity, remote, event }) => {
+                self.hear_child(id, &identity, remote, event, now);
+            }
+            News::Hub(HubEvent::Distrusted { name, id, code, why }) => self.distrust(&name, id, code, &why, now),
+            News::Hub(HubEvent::Peer { name, event }) => self.hear_peer(&name, event, now),
+            // Logged where it happened.
+            News::Hub(HubEvent::Refused { .. }) => {}
+            News::Link(event) => self.hear_parent(event, now),
+        }
+    }
+
+    fn hear_child(
+        &mut self,
+        id: ConnectionId,
+        identity: &Arc<Identity>,
+        remote: std::net::SocketAddr,
+        event: ParentEvent,
+        now: Instant,
+    ) {
+        match event {
+            ParentEvent::Hello(hello) => {
+                let hello = Hello {
+                    session: SessionId { incarnation: hello.incarnation, session: hello.session },
+                    version: hello.software,
+                    tunnels: hello.tunnel_addresses,
+                    source_prefixes: hello.tunnel_sources,
+                    remote,
+                };
+                let identity = Identity::clone(identity);
+                match self.core.tell(now, |registry| registry.welcome(identity, hello, id, now)) {
+                    Ok(_) => self.welcome(id),
+                    Err(refusal) => self.refuse(id, &refusal),
+                }
+            }
+            ParentEvent::Advert(advert) => {
+                // Of a connection that has lost its name meanwhile nothing counts; it is being closed.
+                let _ = self.core.tell(now, |r| r.advert(id, advert.sequence, advert.full, advert.advert, now));
+            }
+            ParentEvent::Withdrawn { reason } => self.core.tell(now, |r| r.withdraw(id, &reason, now)),
+            ParentEvent::Ended { why, .. } => self.core.tell(now, |r| r.connection_lost(id, &why, now)),
+            // Answered to whoever gave the order.
+            ParentEvent::Ordered { .. } => {}
+        }
+    }
+
+    pub(super) fn welcome(&self, id: ConnectionId) {
+        let (Some(control), Some(loaded)) = (&self.control, self.core.in_force()) else { return };
+        let Some(settings) = &loaded.settings.control else { return };
+        let told = control.hub().welcome(id, control::welcome(&loaded.settings, settings));
+        let roster = control.hub().set_roster(id, self.roster.clone());
+        if let Err(error) = told.and(roster) {
+            tracing::debug!(%id, "not welcomed: {error}");
+        }
+    }
+
+    fn refuse(&mut self, id: ConnectionId, refusal: &Refusal) {
+        let Some(control) = &self.control else { return };
+        tracing::warn!(%id, code = %refusal.code, "refused: {refusal}");
+        // A connection that has ended meanwhile needs no refusal.
+        let _ = control.hub().refuse(id, refused(refusal));
+    }
+
+    /// A certificate is no longer good: its node is removed, unless another connection of the name has a good one.
+    fn distrust(&mut self, name: &NodeName, id: Option<ConnectionId>, code: Code, why: &str, now: Instant) {
+        let owner = self.core.fleet().registry().host(name.as_str()).and_then(|host| host.connection());
+        if owner.is_some_and(|(owner, ..)| Some(owner) != id) {
+            return;
+        }
+        let cause = match code {
+            Code::Revoked => Cause::Revoked,
+            Code::Expired => Cause::Expired,
+            _ => Cause::Operator,
+        };
+        self.core.tell(now, |registry| registry.remove(name, cause, why, now));
+    }
+
+    fn hear_peer(&mut self, name: &NodeName, event: PeerEvent, now: Instant) {
+        match event {
+            PeerEvent::Met(_) => {
+                tracing::info!(peer = %name, "met");
+                self.core.tell_cluster(now, |cluster| cluster.peer_met(now, name));
+            }
+            PeerEvent::Message(message) => {
+                self.core.tell_cluster(now, |cluster| cluster.handle_message(now, name, message));
+            }
+            PeerEvent::Refused(refused) => {
+                tracing::warn!(peer = %name, "refuses us: {}; {}", refused.reason, refused.remedy);
+            }
+            PeerEvent::Lost { why, .. } => {
+                tracing::warn!(peer = %name, "lost: {why}");
+                self.core.tell_cluster(now, |cluster| cluster.peer_lost(now, name));
+            }
+        }
+    }
+
+    fn hear_parent(&mut self, LinkEvent { parent, event }: LinkEvent, now: Instant) {
+        match event {
+            ChildEvent::Welcomed(welcome) => {
+                tracing::info!(%parent, "welcomed");
+                self.core.set_parent_sources(parent, welcome.tunnel_sources, now);
+            }
+            ChildEvent::Order(order) => {
+                tracing::info!(%parent, by = order.requested_by, "ordered to {}", order.action.as_str());
+                self.core.set_draining(order.action == Action::Drain, now);
+                if let Some(link) = self.control.as_ref().and_then(|control| control.link(&parent)) {
+                    link.ordered(order.id, Ok(()));
+                }
+            }
+            ChildEvent::Heard(true) => tracing::info!(%parent, "adverts arrive"),
+            ChildEvent::Heard(false) => tracing::warn!(%parent, "adverts do not arrive"),
+            // For hosts: chains go no further up than a site.
+            ChildEvent::Roster(_) => {}
+            ChildEvent::Refused(refused) => {
+                tracing::error!(%parent, "refuses us: {}; {}", refused.reason, refused.remedy);
+            }
+            ChildEvent::Lost { why, .. } => tracing::warn!(%parent, "lost: {why}"),
+        }
+    }
+
+    fn tell_path(&mut self, name: &NodeName, path: Path, figures: Option<&TargetReport>, now: Instant) {
+        let report = match path {
+            Path::Unknown => return,
+            Path::Lost => PathReport::Lost,
+            Path::Alive => PathReport::Alive {
+                rtt_us: figures.and_then(|target| target.rtt_us).unwrap_or(0),
+                loss: figures.map_or(0.0, |target| target.loss),
+            },
+        };
+        self.core.tell(now, |registry| registry.path(name, report, now));
+    }
+
+    /// Hands on round-trip times and losses as they are measured.
+    pub(super) fn refresh_paths(&mut self) {
+        let Some(control) = &self.control else { return };
+        let report = control.keepalives().report();
+        if Arc::ptr_eq(&report, &self.paths) {
+            return;
+        }
+        let now = Instant::now();
+        for target in report.targets.iter().filter(|target| target.path == Path::Alive) {
+            self.tell_path(&target.name, target.path, Some(target), now);
+        }
+        self.paths = report;
+    }
+
+    /// Does what the core wants done.
+    pub(super) fn carry_out(&mut self) {
+        while let Some(effect) = self.core.poll_effect() {
+            match effect {
+                Effect::Close(id, refusal) => self.refuse(id, &refusal),
+                Effect::Watch => self.watch(),
+                Effect::Save => self.save(),
+                Effect::ToPeer(name, message) => {
+                    if let Some(control) = &self.control {
+                        // A peer that is not there hears everything when it comes.
+                        let _ = control.hub().send_to_peer(&name, Arc::new(message));
+                    }
+                }
+                Effect::RefusePeer(name, reason) => {
+                    if let Some(control) = &self.control {
+                        let remedy = "run the same version on both routers".to_owned();
+                        let _ = control.hub().refuse_peer(&name, Refused { code: Code::Violation, reason, remedy });
+                    }
+                }
+                Effect::Offer(advert) => {
+                    if let Some(control) = &self.control {
+                        control.offer(advert);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Other hosts than before: they are resolved, probed, and told to each other.
+    fn watch(&mut self) {
+        // A proposal watches for itself, and its numbers are its own.
+        if let (Some(loaded), false) = (self.core.in_force(), self.core.is_deciding()) {
+            self.watcher.watch(self.core.targets(loaded));
+        }
+        let Some(control) = &self.control else { return };
+        let registry = self.core.fleet().registry();
+        let probed = self.core.hops().iter().filter_map(|hop| {
+            let host = registry.host(hop.name.as_str())?;
+            let other = host.tunnels().iter().copied().find(|address| *address != hop.address);
+            Some(Target { name: hop.name.clone(), address: hop.address, other })
+        });
+        control.keepalives().watch(probed.collect());
+        let hosts = registry.hosts().filter(|host| host.role() == Role::Host);
+        let node = |host: slr_session::registry::HostView| RosterNode {
+            name: host.name().clone(),
+            tunnel_addresses: host.tunnels().to_vec(),
+        };
+        self.roster = Arc::new(Roster { generation: self.roster.generation + 1, nodes: hosts.map(node).collect() });
+        for connection in control.hub().connections() {
+            let _ = control.hub().set_roster(connection.id, self.roster.clone());
+        }
+    }
+
+    /// Writes down what a restart goes on from.
+    pub(super) fn save(&mut self) {
+        let Some(control) = self.core.in_force().and_then(|loaded| loaded.settings.control.as_ref()) else { return };
+        if let Err(error) = State::of(&self.core, Instant::now()).save(&control.state_dir) {
+            tracing::error!("a restart would take every host for new: {error:#}");
+        }
+    }
+
+    /// The cluster that the configuration names, going on from what an earlier daemon knew.
+    pub(super) fn cluster(
+        settings: &config::Settings,
+        control: &config::Control,
+        incarnation: u64,
+        state: Option<&State>,
+        now: Instant,
+    ) -> Cluster {
+        let peers = control.peers.iter().map(|peer| peer.name.clone()).collect();
+        let mut timing = ClusterSettings::new(settings.name.clone(), incarnation, peers);
+        timing.beat_interval = control.advert_interval / 2;
+        timing.silent_after = control.silent_after;
+        Cluster::new(timing, state.and_then(State::cluster), now)
+    }
+}
+
+fn refused(refusal: &Refusal) -> Refused {
+    let code = match refusal.code {
+        RefusalCode::Superseded => Code::Superseded,
+        RefusalCode::NameInUse => Code::NameInUse,
+        RefusalCode::TunnelTaken => Code::TunnelTaken,
+        RefusalCode::TunnelNotAllowed => Code::TunnelNotAllowed,
+        RefusalCode::TunnelsInvalid => Code::TunnelsInvalid,
+        RefusalCode::Full => Code::Full,
+        RefusalCode::Removed => Code::Removed,
+    };
+    Refused { code, reason: refusal.why.clone(), remedy: refusal.remedy.clone() }
+}
