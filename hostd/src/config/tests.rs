@@ -34,7 +34,9 @@ interface = "slr-dns"
 fn the_shipped_example_is_a_configuration() {
     let settings = Settings::parse("hostd.toml", EXAMPLE).unwrap_or_else(|error| panic!("{error}"));
     assert!(settings.tunnel_v4.is_some() && settings.tunnel_v6.is_some());
-    assert!(!settings.routers.is_empty() && !settings.site_hosts.is_empty() && settings.subnets.len() > 1);
+    assert!(settings.subnets.len() > 1 && settings.services.len() == 3 && settings.checks().len() == 3);
+    assert_eq!(settings.sources.len(), 5, "one of each kind");
+    assert_eq!(settings.control.unwrap().parents.len(), 2);
 }
 
 #[test]
@@ -51,6 +53,10 @@ fn the_unit_runs_what_the_command_line_takes() {
     }
     assert_eq!(field("Type"), "notify");
     assert_eq!(field("ExecReload"), "/usr/local/sbin/hostd reload");
+    assert_eq!(Path::new("/var/lib").join(field("StateDirectory")), Path::new(DEFAULT_STATE_DIR));
+    let stop_s: u64 = field("TimeoutStopSec").trim_end_matches('s').parse().unwrap();
+    let drain = Settings::parse("x", GOOD).unwrap().drain;
+    assert!(stop_s > drain.on_stop.as_secs() + 5, "systemd waits until the drain is over");
     assert_eq!(field("RuntimeDirectoryPreserve"), "yes", "sysctls to restore are remembered there");
     assert!(DEFAULT_SOCKET.starts_with(&format!("/run/{}/", field("RuntimeDirectory"))));
 }
