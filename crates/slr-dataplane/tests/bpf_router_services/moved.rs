@@ -6,7 +6,7 @@ use slr_model::{HostState, Weight};
 
 use crate::common::site::{self, host, host_mut, remove_host, routes_mut};
 use crate::common::{Bed, outer};
-use crate::scene::{FAMILIES, To, packets};
+use crate::scene::{FAMILIES, To, cpu_ns, packets};
 
 type Change = fn(&mut Desired);
 
@@ -137,4 +137,46 @@ fn moved_slots_are_moved_flows() {
     let share = f64::from(row.moved) / f64::from(row.slots);
     assert!((changed / f64::from(FLOWS) - share).abs() < 0.04, "{changed} of {FLOWS} flows, {share} of the slots");
     assert!(share > 0.2, "{share}: a third of each of two hosts' shares");
+}
+
+/// Prints what a change of weights costs a router with as many hosts as a site may have.
+#[test]
+fn a_thousand_hosts_change_their_weights() {
+    const HOSTS: u16 = 1000;
+    let mut bed = Bed::new(site::site());
+    let name = |n: u16| format!("m{n}");
+    let weigh = |desired: &mut Desired, round: u16| {
+        for (n, (_, weight)) in (0..).zip(site::members_mut(desired)) {
+            *weight = Weight::new(100 + (n * 7 + round * 13) % 50).expect("a weight");
+        }
+    };
+    bed.change(|desired| {
+        desired.subnets.truncate(2);
+        let names: Vec<String> = (0..HOSTS).map(name).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for (n, name) in (0u16..).zip(&names) {
+            desired.hosts.push(host(name, &format!("10.4.{}.{}", n / 250, n % 250), 1));
+        }
+        for subnet in &mut desired.subnets {
+            let services = [None, Some("tcp/80"), Some("tcp/443"), Some("udp/53")];
+            subnet.routes = services.map(|service| site::route(None, service, &names)).into();
+        }
+        weigh(desired, 0);
+    });
+    let timed = |what: &str, work: &mut dyn FnMut()| {
+        let start = cpu_ns();
+        work();
+        println!("{HOSTS} hosts, 8 routes, {what}: {} us of CPU", (cpu_ns() - start) / 1000);
+    };
+    for round in 1..=3 {
+        let mut next = bed.desired.clone();
+        weigh(&mut next, round);
+        let mut foreseen = Vec::new();
+        timed("preview", &mut || foreseen = bed.router.preview(&next).expect("consistent"));
+        let mut moved = Vec::new();
+        timed("apply, all weights changed", &mut || moved = bed.router.apply(&next).expect("consistent").moved);
+        timed("apply, nothing changed", &mut || drop(bed.router.apply(&next).expect("consistent")));
+        assert_eq!((moved.len(), &moved), (8, &foreseen), "round {round}");
+        bed.desired = next;
+    }
 }

@@ -75,3 +75,9 @@ pub fn pin(bed: &Bed, ends: (&str, &str, &str), port: u16, to: To) {
 pub fn begin(bed: &Bed, ends: (&str, &str, &str), port: u16, to: To) {
     assert_eq!(bed.send(&packets(ends, port, to)[0]).reason, R::FwdNew, "{ends:?} {port} {to:?}");
 }
+
+/// What this thread has run so far, told to a tick's precision.
+pub fn cpu_ns() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel keeps account");
+    text.split(' ').next().and_then(|first| first.parse().ok()).expect("nanoseconds first")
+}
