@@ -157,7 +157,7 @@ mod tests {
             ack_interval_ms: 400,
         };
         let mut offering = Offering::new(now, &welcome, Duration::ZERO);
-        let mut send = |offering: &mut Offering, state| {
+        let send = |offering: &mut Offering, state| {
             offering.offered(now, &advert(state));
             let sent = offering.take_due(now, &advert(state));
             sent.last().expect("something is due").sequence

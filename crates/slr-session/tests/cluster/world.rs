@@ -27,7 +27,7 @@ pub fn rings(weight: u16) -> Rings {
     };
     let mut rings = Rings::from([(key("tcp/80@192.0.2.0/24"), ring(weight))]);
     for (port, every) in [(81, 30), (82, 50), (83, 70), (84, 110), (85, 130), (86, 170)] {
-        if weight / every % 3 != 0 {
+        if !(weight / every).is_multiple_of(3) {
             rings.insert(key(&format!("tcp/{port}@192.0.2.0/24")), ring(weight / every));
         }
     }

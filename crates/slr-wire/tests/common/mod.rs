@@ -1,5 +1,4 @@
 //! Strategies for messages, and the largest ones.
-#![allow(dead_code, reason = "each test binary uses some of these")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
