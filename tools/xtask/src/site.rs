@@ -14,9 +14,11 @@ use slr_testkit::topology::Topology;
 
 mod config;
 mod life;
+mod trust;
 
-pub use config::{HostEntry, SiteOptions};
+pub use config::{HostEntry, HostLines, SiteOptions};
 pub use life::footprint;
+pub use trust::{Authority, Files, TRUST_DOMAIN};
 
 /// The hosts of `one-site`.
 pub const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
@@ -35,8 +37,33 @@ const READY: Duration = Duration::from_secs(20);
 pub struct Site {
     lab: ScopedLab,
     options: SiteOptions,
+    authority: Option<Authority>,
     router: Option<Process>,
     hostd: BTreeMap<String, Process>,
+}
+
+/// Where a node's things are.
+pub struct Place {
+    pins: PathBuf,
+    socket: PathBuf,
+    cgroup: PathBuf,
+    hosts: PathBuf,
+    state: PathBuf,
+    files: Files,
+}
+
+/// The site's authority, with a certificate for each node.
+fn certificates(lab: &Lab, options: &SiteOptions) -> Result<Authority> {
+    let authority = Authority::init(&lab.dir().join("trust"), TRUST_DOMAIN)?;
+    let subnets: Vec<&str> = options.subnets.iter().map(|(_, prefix)| prefix.as_str()).collect();
+    let router = ["10.1.1.2/32", "fd00:1:1::2/128", "10.1.255.0/24", "fd00:1:ff::/64"];
+    authority.issue("site", "slr1", &router, &subnets, &[])?;
+    for node in HOSTS {
+        let number = node.trim_start_matches('h');
+        let tunnels = [format!("10.1.1{number}.2/32"), format!("fd00:1:1{number}::2/128")];
+        authority.issue("host", node, &[&tunnels[0], &tunnels[1]], &subnets, &[])?;
+    }
+    Ok(authority)
 }
 
 /// A program of this workspace, beside the running one.
@@ -52,7 +79,8 @@ impl Site {
     /// Bring the lab up, start the daemons, wait until every host can be reached through the SLR.
     pub fn up(prefix: &str, options: SiteOptions) -> Result<Self> {
         let lab = Lab::scoped(&Topology::one_site(), prefix)?;
-        let mut site = Self { lab, options, router: None, hostd: BTreeMap::new() };
+        let authority = if options.listed { None } else { Some(certificates(&lab, &options)?) };
+        let mut site = Self { lab, options, authority, router: None, hostd: BTreeMap::new() };
         for host in HOSTS {
             site.start_hostd(host)?;
         }
@@ -68,6 +96,17 @@ impl Site {
     /// What the site was brought up with; write it anew with [`Site::write_config`].
     pub fn options_mut(&mut self) -> &mut SiteOptions {
         &mut self.options
+    }
+
+    /// Who issues the nodes' certificates.
+    pub fn authority(&self) -> Result<&Authority> {
+        self.authority.as_ref().context("this site's hosts are listed: it has no certificates")
+    }
+
+    /// A node's certificate files.
+    pub fn files(&self, node: &str) -> Files {
+        let none = || Files { ca: "".into(), certificate: "".into(), key: "".into(), crl: "".into() };
+        self.authority.as_ref().map_or_else(none, |authority| authority.files(node))
     }
 
     fn socket(&self, node: &str) -> PathBuf {
@@ -86,12 +125,19 @@ impl Site {
 
     /// Write the configuration of a node from the options.
     pub fn write_config(&self, node: &str) -> Result<()> {
-        let pins = self.lab.pin_dir(node);
+        let place = Place {
+            pins: self.lab.pin_dir(node),
+            socket: self.socket(node),
+            cgroup: self.lab.cgroup_dir(node)?,
+            hosts: self.hosts_path(),
+            state: self.lab.dir().join(format!("{node}-state")),
+            files: self.files(node),
+        };
         let text = if node == "slr1" {
-            fs::write(self.hosts_path(), config::hosts(&self.options))?;
-            config::router(&self.options, &self.hosts_path(), &pins, &self.socket(node))
+            fs::write(&place.hosts, config::hosts(&self.options))?;
+            config::router(&self.options, &place)
         } else {
-            config::hostd(&self.options, node, &pins, &self.socket(node), &self.lab.cgroup_dir(node)?)
+            config::hostd(&self.options, node, &place)
         };
         fs::write(self.config_path(node), text).with_context(|| format!("configuration of {node}"))
     }
@@ -118,7 +164,7 @@ impl Site {
         self.write_config("slr1")?;
         let process = self.start("slr1", program)?;
         self.await_daemon("slr1", "slr-router", &process, |site| {
-            site.hosts_up().is_ok_and(|up| up > 0 && site.all_up())
+            site.hosts_up().is_ok_and(|up| up > 0 && site.all_up()) && site.is_served()
         })?;
         self.router = Some(process);
         Ok(())
@@ -135,6 +181,18 @@ impl Site {
         let hops = self.show("hops")?;
         let hops = hops.as_array().context("hops are a list")?;
         Ok(hops.iter().filter(|hop| hop["up"] == Value::Bool(true)).count())
+    }
+
+    /// Whether every host that should take new flows does, for all its services.
+    pub fn is_served(&self) -> bool {
+        if self.options.listed {
+            return true;
+        }
+        let services = self.options.hosts.len() * self.options.subnets.len() * 2;
+        let active = |states: Value| {
+            states.as_array().is_some_and(|all| all.iter().filter(|s| s["state"] == "active").count() == services)
+        };
+        self.show("states").is_ok_and(active)
     }
 
     fn all_up(&self) -> bool {

@@ -20,7 +20,7 @@ const REQUESTS: u64 = 600;
 
 /// The pair of subnets that every site has; the default ones have two pairs.
 fn one_pair() -> SiteOptions {
-    let mut options = SiteOptions::default();
+    let mut options = SiteOptions::default().listed();
     options.subnets.truncate(2);
     options
 }
@@ -74,7 +74,7 @@ fn subnets_come_and_go_and_weights_change_and_no_flow_notices() {
     assert!(before.len() >= LIVE);
 
     // One more pair of subnets and other weights; hosts first, as an operator would.
-    write(&mut site, SiteOptions::default().weights([100, 10, 300]));
+    write(&mut site, SiteOptions::default().listed().weights([100, 10, 300]));
     hang_up(&site, "h1", 4);
     for host in ["h2", "h3"] {
         accepted(site.reload_host(host).unwrap());
@@ -95,7 +95,7 @@ fn subnets_come_and_go_and_weights_change_and_no_flow_notices() {
     }
     assert_heaviest_first(&request(&site, VIRTUAL).shares("http"), ["h1", "h2", "h3"]);
     assert_same_flows(&site, &before, "without the subnets");
-    write(&mut site, SiteOptions::default());
+    write(&mut site, SiteOptions::default().listed());
     for host in HOSTS {
         accepted(site.reload_host(host).unwrap());
     }
@@ -118,7 +118,7 @@ fn assert_heaviest_first(shares: &BTreeMap<String, u64>, hosts: [&str; 3]) {
 #[test]
 fn a_draining_host_keeps_its_flows_and_gets_no_new_ones() {
     require_root();
-    let mut site = Site::up("drain", SiteOptions::default()).unwrap();
+    let mut site = Site::up("drain", SiteOptions::default().listed()).unwrap();
     let load = Load::start(&site).unwrap();
     let before = live_flows(&site).unwrap();
     let on_h2 = before.values().filter(|host| *host == "h2").count();
@@ -139,7 +139,7 @@ fn a_draining_host_keeps_its_flows_and_gets_no_new_ones() {
 #[test]
 fn a_host_that_is_down_loses_its_flows_and_no_other_does() {
     require_root();
-    let mut site = Site::up("down", SiteOptions::default()).unwrap();
+    let mut site = Site::up("down", SiteOptions::default().listed()).unwrap();
     let chatter = format!(
         "--target {} --target {} --flow keepalive=120 --think 100ms --ramp 1s --duration 300s",
         VIRTUAL[0], VIRTUAL[1]
@@ -210,12 +210,12 @@ fn in_force(site: &Site) -> Value {
 #[test]
 fn a_broken_configuration_is_refused_whole_with_its_line() {
     require_root();
-    let mut site = Site::up("broken", SiteOptions::default()).unwrap();
+    let mut site = Site::up("broken", SiteOptions::default().listed()).unwrap();
     let load = Load::start(&site).unwrap();
     let (before, flows) = (in_force(&site), live_flows(&site).unwrap());
 
     // With each mistake comes a change that would be right: it must not be made either.
-    write(&mut site, SiteOptions::default().weights([1, 2, 3]));
+    write(&mut site, SiteOptions::default().listed().weights([1, 2, 3]));
     for (number, mistake) in mistakes(&site).iter().enumerate() {
         let good = fs::read_to_string(&mistake.path).unwrap();
         assert!(good.contains(mistake.right), "{} is in {}", mistake.right, mistake.path.display());

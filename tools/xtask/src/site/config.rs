@@ -1,7 +1,9 @@
 //! The daemons' configurations for `one-site`, as an operator would write them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+
+use super::Place;
 
 /// A host in the router's hosts file.
 #[derive(Clone, Debug)]
@@ -31,6 +33,25 @@ pub struct SiteOptions {
     pub flows_per_family: u32,
     /// Lines for the router's `[dataplane]`.
     pub dataplane: String,
+    /// Whether hosts stand in the router's hosts file, and have no certificates.
+    pub listed: bool,
+    /// The router's `cost`, with certificates. The shipped one follows the machine's load, which is all hosts' load here.
+    pub cost: Option<&'static str>,
+    /// Lines for the router's `[control]`, and tables after it.
+    pub control: String,
+    /// For a host's configuration, in place of the load and services that all have.
+    pub host_lines: BTreeMap<String, HostLines>,
+}
+
+/// What is special about a host.
+#[derive(Clone, Debug, Default)]
+pub struct HostLines {
+    /// Lines for `[host]`.
+    pub host: String,
+    /// Tables at the end, such as `[[load]]`.
+    pub tables: String,
+    /// Its `[drain]`.
+    pub on_stop_s: u32,
 }
 
 impl Default for SiteOptions {
@@ -54,11 +75,22 @@ impl Default for SiteOptions {
             path_mtu: None,
             flows_per_family: 100_000,
             dataplane: String::new(),
+            listed: false,
+            cost: Some("1.0 / weight"),
+            control: String::new(),
+            host_lines: BTreeMap::new(),
         }
     }
 }
 
 impl SiteOptions {
+    /// Hosts that the operator lists, without certificates.
+    #[must_use]
+    pub fn listed(mut self) -> Self {
+        self.listed = true;
+        self
+    }
+
     /// Hosts reached over IPv6 tunnels.
     #[must_use]
     pub fn over_v6(mut self) -> Self {
@@ -78,10 +110,10 @@ impl SiteOptions {
     }
 }
 
-pub fn router(options: &SiteOptions, hosts: &Path, pins: &Path, socket: &Path) -> String {
+pub fn router(options: &SiteOptions, place: &Place) -> String {
+    let hosts = if options.listed { format!("hosts = {:?}\n", place.hosts) } else { String::new() };
     let mut text = format!(
-        r#"hosts = "{}"
-
+        r#"{hosts}
 [node]
 name = "slr1"
 tier = "site"
@@ -93,20 +125,28 @@ sources = ["10.1.255.0/24", "fd00:1:ff::/64"]
 [dataplane]
 interfaces = ["to-site"]
 xdp = "{}"
-pin_path = "{}"
+pin_path = {:?}
 flows_per_family = {}
 {}
 
 [admin]
-socket = "{}"
+socket = {:?}
 "#,
-        hosts.display(),
-        options.xdp,
-        pins.display(),
-        options.flows_per_family,
-        options.dataplane,
-        socket.display(),
+        options.xdp, place.pins, options.flows_per_family, options.dataplane, place.socket,
     );
+    if !options.listed {
+        let _ = write!(
+            text,
+            "\n[control]\nlisten = [\"10.1.1.2:6100\", \"[fd00:1:1::2]:6100\"]\n{}state_dir = {:?}\n{}\n",
+            place.files.toml(),
+            place.state,
+            options.control
+        );
+        if let Some(cost) = options.cost {
+            // What an operator's weights come to at once: nothing here is measured, so nothing is to be damped.
+            let _ = write!(text, "\n[policy]\ncost = {cost:?}\nbudget = 1.0\nslow_start_s = 0\n");
+        }
+    }
     for (name, prefix) in &options.subnets {
         let _ = write!(text, "\n[[subnet]]\nname = \"{name}\"\nprefix = \"{prefix}\"\naccount = 1\n");
     }
@@ -126,34 +166,72 @@ pub fn hosts(options: &SiteOptions) -> String {
     text
 }
 
-pub fn hostd(options: &SiteOptions, node: &str, pins: &Path, socket: &Path, cgroup: &Path) -> String {
+pub fn hostd(options: &SiteOptions, node: &str, place: &Place) -> String {
     let number = node.trim_start_matches('h');
+    let entry = options.hosts.iter().find(|host| host.name == node);
+    let addresses = match entry.filter(|host| host.address.contains(':')) {
+        Some(host) if !options.listed => format!("[{:?}]", host.address),
+        _ => format!("[\"10.1.1{number}.2\", \"fd00:1:1{number}::2\"]"),
+    };
+    let lines = options.host_lines.get(node).cloned().unwrap_or_default();
     let path_mtu = options.path_mtu.map(|mtu| format!("path_mtu = {mtu}\n")).unwrap_or_default();
     let mut text = format!(
         r#"[host]
 name = "{node}"
+{}
 
 [tunnel]
-addresses = ["10.1.1{number}.2", "fd00:1:1{number}::2"]
+addresses = {addresses}
 {path_mtu}
 [dataplane]
 interfaces = ["to-site"]
 xdp = "{}"
-pin_path = "{}"
-cgroup = "{}"
+pin_path = {:?}
+cgroup = {:?}
 
 [admin]
-socket = "{}"
-
-[[router]]
-name = "slr1"
-prefixes = ["10.1.255.0/24", "fd00:1:ff::/64"]
+socket = {:?}
 "#,
-        options.xdp,
-        pins.display(),
-        cgroup.display(),
-        socket.display(),
+        lines.host, options.xdp, place.pins, place.cgroup, place.socket,
     );
+    if options.listed {
+        listed_peers(&mut text, options, node);
+    } else {
+        let _ = write!(
+            text,
+            "\n[control]\n{}state_dir = {:?}\n\n[[parent]]\nname = \"slr1\"\naddresses = [\"10.1.1.2:6100\", \
+             \"[fd00:1:1::2]:6100\"]\n\n[drain]\non_stop_s = {}\n",
+            place.files.toml(),
+            place.state,
+            lines.on_stop_s
+        );
+    }
+    for (name, prefix) in &options.subnets {
+        let _ = write!(text, "\n[[subnet]]\nname = \"{name}\"\nprefix = \"{prefix}\"\n");
+        if !options.listed {
+            services(&mut text, name, entry.map_or(100, |host| host.weight));
+        }
+    }
+    text + &lines.tables
+}
+
+/// nginx and the UDP echo, checked at their virtual addresses.
+fn services(text: &mut String, subnet: &str, weight: u16) {
+    let checks = [
+        ("tcp/80", r#"{ kind = "http", path = "/who" }"#),
+        ("udp/7", r#"{ kind = "udp", send = "well?", expect = "well?", interval_ms = 1000, timeout_ms = 1000 }"#),
+    ];
+    for (service, check) in checks {
+        let _ = write!(
+            text,
+            "\n[[service]]\nsubnet = \"{subnet}\"\nservice = \"{service}\"\nweight = {weight}\ncheck = {check}\n"
+        );
+    }
+}
+
+/// What parents would tell.
+fn listed_peers(text: &mut String, options: &SiteOptions, node: &str) {
+    text.push_str("\n[[router]]\nname = \"slr1\"\nprefixes = [\"10.1.255.0/24\", \"fd00:1:ff::/64\"]\n");
     for (n, host) in options.hosts.iter().enumerate().filter(|(_, host)| host.name != node) {
         let n = n + 1;
         let _ = write!(
@@ -162,8 +240,4 @@ prefixes = ["10.1.255.0/24", "fd00:1:ff::/64"]
             host.name
         );
     }
-    for (name, prefix) in &options.subnets {
-        let _ = write!(text, "\n[[subnet]]\nname = \"{name}\"\nprefix = \"{prefix}\"\n");
-    }
-    text
 }

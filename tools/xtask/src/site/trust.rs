@@ -1,0 +1,100 @@
+//! The site's certificates, made by `slr-ca` as an operator makes them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::program;
+
+/// The site's trust domain.
+pub const TRUST_DOMAIN: &str = "site.example";
+
+/// An authority and the folder of its nodes' files.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    dir: PathBuf,
+}
+
+impl Authority {
+    /// A new one, in a folder of its own.
+    pub fn init(dir: &Path, trust_domain: &str) -> Result<Self> {
+        let authority = Self { dir: dir.to_owned() };
+        authority.run(&["init", "--trust-domain", trust_domain])?;
+        Ok(authority)
+    }
+
+    /// The files of a node; made by [`Authority::issue`].
+    pub fn files(&self, node: &str) -> Files {
+        let dir = self.dir.join("nodes").join(node);
+        Files {
+            ca: dir.join("ca.pem"),
+            certificate: dir.join(format!("{node}.pem")),
+            key: dir.join(format!("{node}-key.pem")),
+            crl: dir.join("crl.pem"),
+        }
+    }
+
+    /// A node's first certificate, with these tunnels and subnets.
+    pub fn issue(&self, role: &str, node: &str, tunnels: &[&str], subnets: &[&str], more: &[&str]) -> Result<Files> {
+        let out = self.dir.join("nodes").join(node);
+        let mut words = vec!["issue", "--role", role, "--name", node];
+        words.extend(tunnels.iter().flat_map(|tunnel| ["--tunnel", tunnel]));
+        words.extend(subnets.iter().flat_map(|subnet| ["--subnet", subnet]));
+        words.extend(more);
+        self.run_to(&words, &out)?;
+        Ok(self.files(node))
+    }
+
+    /// Another certificate for a node, put in the place of the first.
+    pub fn renew(&self, node: &str, more: &[&str]) -> Result<()> {
+        let mut words = vec!["renew", node];
+        words.extend(more);
+        self.run_to(&words, &self.dir.join("nodes").join(node))
+    }
+
+    /// Revokes a node's certificates, and gives the list to these nodes.
+    pub fn revoke(&self, node: &str, told: &[&str]) -> Result<()> {
+        let outs: Vec<String> =
+            told.iter().map(|node| self.dir.join("nodes").join(node).to_string_lossy().into_owned()).collect();
+        let mut words = vec!["revoke", node];
+        words.extend(outs.iter().flat_map(|out| ["--out", out.as_str()]));
+        self.run(&words)
+    }
+
+    fn run_to(&self, words: &[&str], out: &Path) -> Result<()> {
+        let out = out.to_string_lossy();
+        self.run(&[words, &["--out", &out]].concat())
+    }
+
+    fn run(&self, words: &[&str]) -> Result<()> {
+        let output = Command::new(program("slr-ca")?).arg("--dir").arg(self.dir.join("ca")).args(words).output();
+        let output = output.context("start slr-ca")?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "slr-ca {}: {text}", words.join(" "));
+        Ok(())
+    }
+}
+
+/// A node's files.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The authority's certificate.
+    pub ca: PathBuf,
+    /// The node's.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The revocation list.
+    pub crl: PathBuf,
+}
+
+impl Files {
+    /// As `[control]` names them.
+    pub fn toml(&self) -> String {
+        format!(
+            "ca = {:?}\ncertificate = {:?}\nkey = {:?}\ncrl = {:?}\n",
+            self.ca, self.certificate, self.key, self.crl
+        )
+    }
+}
