@@ -30,43 +30,40 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Every check has come to a first verdict. Before that nothing is advertised: to leave a service out would withdraw
-    /// it, to call it active might be a lie, and routers do well with the silence of a daemon that is starting.
+    /// Every check has come to a first verdict.
     pub fn are_known(&self) -> bool {
         self.services.iter().all(|served| self.health(served) != Health::Unknown)
     }
 
-    /// The advert. A service that came with a reload and has no verdict yet is left out.
+    /// The advert.
     pub fn advert(&self, now: Instant) -> Advert {
-        let known = self.services.iter().filter(|served| self.health(served) != Health::Unknown);
-        Advert {
-            loads: self.board.host(self.survey.total(), now),
-            services: known.map(|served| self.service(served, now)).collect(),
-        }
+        let flows = self.flows();
+        let services = self.services.iter().map(|served| self.service(served, flows[&served.key], now));
+        Advert { loads: self.board.host(self.survey.total(), now), services: services.collect() }
     }
 
-    fn service(&self, served: &Served, now: Instant) -> ServiceAdvert {
+    fn service(&self, served: &Served, flows: u64, now: Instant) -> ServiceAdvert {
         let (state, reason) = self.state(served);
-        let flows = self.flows(&served.key);
         let loads = self.board.service(&served.key, flows, now);
         ServiceAdvert { key: served.key, state, reason, loads, flows, weight: served.weight }
     }
 
     /// The state of a service, and why. A service that fails while its host drains is down: its flows do better elsewhere.
+    /// One of which nothing is known keeps the flows it may have from the daemon before, and gets no new ones.
     pub fn state(&self, served: &Served) -> (HostState, String) {
         match (self.health(served), self.draining) {
             (Health::Down, _) => {
                 (HostState::Down, self.verdicts.get(&served.key).map_or_else(String::new, Verdict::reason))
             }
             (_, Some(cause)) => (HostState::Draining, cut(cause.reason())),
-            (_, None) => (HostState::Active, String::new()),
+            (Health::Unknown, None) => (HostState::Draining, "its check has no verdict yet".to_owned()),
+            (Health::Up, None) => (HostState::Active, String::new()),
         }
     }
 
-    /// Connections of a service.
-    pub fn flows(&self, key: &ServiceKey) -> u64 {
-        let named: Vec<ServiceKey> = self.services.iter().map(|served| served.key).collect();
-        self.survey.of(key, &named)
+    /// Connections of each service.
+    pub fn flows(&self) -> BTreeMap<ServiceKey, u64> {
+        self.survey.by_service(self.services.iter().map(|served| served.key))
     }
 
     /// What is known of a service; one without a check is well.
@@ -120,7 +117,9 @@ mod tests {
     fn each_service_has_a_state_of_its_own() {
         let services = [served("tcp/80@192.0.2.0/24", true), served("any@192.0.2.0/24", false)];
         let mut verdicts = Verdicts::new();
-        assert_eq!(states(&services, &verdicts, None), ["any@192.0.2.0/24 active "], "what is unknown is left out");
+        let unknown = states(&services, &verdicts, None);
+        assert_eq!(unknown[0], "tcp/80@192.0.2.0/24 draining its check has no verdict yet");
+        assert_eq!(unknown[1], "any@192.0.2.0/24 active ");
         let mut find = |outcome: Outcome| {
             verdicts.entry(services[0].key).or_default().take(outcome, 1, 1);
             verdicts.clone()

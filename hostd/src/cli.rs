@@ -46,6 +46,9 @@ enum Command {
     },
     /// Take no new flows and keep those that are there, until `undrain`, also over restarts.
     ///
+    /// Counted are TCP connections at virtual addresses that the client still needs this host for, and connected UDP sockets.
+    /// Other UDP flows have no end that a host could see: they move on when hostd ends after the drain, or the host is down.
+    ///
     /// Exit code 0: accepted; with --wait: safe to stop, no flow is left and no router sends new ones. 1: refused, or ended
     /// by `undrain` meanwhile. 2: no daemon. 3: the timeout is over and flows are left. 4: the timeout is over, or without
     /// one 10 s, and no router has heard.

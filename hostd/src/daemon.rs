@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use slr_control::LinkEvent;
+use slr_daemon::admin::Call;
 use slr_daemon::metrics::Exporter;
 use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{admin, log, notify};
@@ -20,12 +22,12 @@ use slr_dataplane::host::{Host, HostAdoption, HostDesired, HostOptions};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Settings;
-use crate::health::Watch;
-use crate::load::Sampling;
+use crate::health::{Finding, Watch};
+use crate::load::{Reading, Sampling};
 use crate::net::Links;
 use crate::parents::Parents;
 use crate::peers::Peers;
-use crate::sockets::Surveyor;
+use crate::sockets::{Count, Surveyor};
 use crate::standing::Standing;
 use crate::state::{State, Store};
 
@@ -51,25 +53,37 @@ pub fn run(config: &Path) -> Result<()> {
         notify::ready(&daemon.summary());
         tracing::info!("{}", daemon.summary());
         while !daemon.has_ended {
-            tokio::select! {
+            let turn = tokio::select! {
                 biased; // an end first, then questions and news, then what can wait
-                signal = signals.next() => match signal {
-                    Signal::Stop => daemon.stop(),
-                    Signal::Reload => daemon.reload_logged().await,
-                },
-                call = calls.next() => daemon.answer(call).await,
-                event = daemon.parents.next() => daemon.hear(event).await,
-                finding = daemon.watch.next() => daemon.find(finding),
-                count = daemon.surveyor.next() => daemon.count(count),
-                reading = daemon.sampling.next() => daemon.read(reading),
-                _ = beat.tick() => daemon.beat(),
-                _ = recheck.tick() => daemon.recheck().await,
-            }
+                signal = signals.next() => Turn::Signal(signal),
+                call = calls.next() => Turn::Call(call),
+                event = daemon.parents.next() => Turn::Event(event),
+                finding = daemon.watch.next() => Turn::Finding(finding),
+                count = daemon.surveyor.next() => Turn::Count(count),
+                reading = daemon.sampling.next() => Turn::Reading(reading),
+                _ = beat.tick() => Turn::Beat,
+                _ = recheck.tick() => Turn::Recheck,
+            };
+            let begun = Instant::now();
+            daemon.take(turn).await;
             daemon.exporter.turned();
+            daemon.figures.turned(begun.elapsed());
         }
         daemon.finish().await;
         Ok(())
     })
+}
+
+/// What a turn of the loop is about.
+enum Turn {
+    Signal(Signal),
+    Call(Call),
+    Event(LinkEvent),
+    Finding(Finding),
+    Count(Count),
+    Reading(Reading),
+    Beat,
+    Recheck,
 }
 
 struct Daemon {
@@ -121,7 +135,7 @@ impl Daemon {
             watch: Watch::new(),
             sampling: Sampling::new(),
             surveyor: Surveyor::start(settings.prefixes()),
-            standing: Standing::new(&settings, state.drained.clone()),
+            standing: Standing::new(&settings, state.drained.clone(), Instant::now()),
             parents: Parents::new(state.incarnation),
             state,
             store,
@@ -143,6 +157,20 @@ impl Daemon {
         daemon.observe(&settings);
         daemon.exporter.ready(Ok(()));
         Ok(daemon)
+    }
+
+    async fn take(&mut self, turn: Turn) {
+        match turn {
+            Turn::Signal(Signal::Stop) => self.stop(),
+            Turn::Signal(Signal::Reload) => self.reload_logged().await,
+            Turn::Call(call) => self.answer(call).await,
+            Turn::Event(event) => self.hear(event).await,
+            Turn::Finding(finding) => self.find(finding),
+            Turn::Count(count) => self.count(count),
+            Turn::Reading(reading) => self.read(reading),
+            Turn::Beat => self.beat(),
+            Turn::Recheck => self.recheck().await,
+        }
     }
 
     fn summary(&self) -> String {

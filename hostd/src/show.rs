@@ -8,6 +8,7 @@ use slr_daemon::table::Table;
 use slr_daemon::{admin, output};
 
 use crate::cli::Output;
+use crate::drain;
 use crate::status::{Check, Counter, Interface, Load, Peer, Reloaded, Request, Service, Session, Subnet, Topic};
 
 /// What to show.
@@ -33,6 +34,8 @@ pub enum What {
     Load,
     /// Health checks.
     Health,
+    /// How far a drain is.
+    Drain,
 }
 
 /// Asks and prints.
@@ -49,6 +52,7 @@ pub fn run(what: What, output: &Output) -> Result<()> {
         What::Services => print(Topic::Services, output, services),
         What::Load => print(Topic::Load, output, loads),
         What::Health => print(Topic::Health, output, checks),
+        What::Drain => drain::command::show(output),
     }
 }
 

@@ -86,14 +86,17 @@ impl Survey {
         self.counts.values().sum()
     }
 
-    /// Connections of a service; those of `any` are what is in its subnet and belongs to none of `named`.
-    pub fn of(&self, key: &ServiceKey, named: &[ServiceKey]) -> u64 {
-        let belongs = |subnet: &VirtualSubnet, service: &Service| match key.service {
-            Some(own) => own == *service,
-            None => !named.contains(&ServiceKey { subnet: *subnet, service: Some(*service) }),
-        };
-        let own = self.counts.iter().filter(|((subnet, service), _)| *subnet == key.subnet && belongs(subnet, service));
-        own.map(|(_, count)| count).sum()
+    /// Connections of each of these services; those of `any` are what is in its subnet and belongs to none of the others.
+    pub fn by_service(&self, services: impl IntoIterator<Item = ServiceKey>) -> BTreeMap<ServiceKey, u64> {
+        let mut flows: BTreeMap<ServiceKey, u64> = services.into_iter().map(|key| (key, 0)).collect();
+        for ((subnet, service), count) in &self.counts {
+            let exact = ServiceKey { subnet: *subnet, service: Some(*service) };
+            let key = if flows.contains_key(&exact) { exact } else { ServiceKey { subnet: *subnet, service: None } };
+            if let Some(sum) = flows.get_mut(&key) {
+                *sum += count;
+            }
+        }
+        flows
     }
 }
 
@@ -122,19 +125,14 @@ mod tests {
             survey.count(Protocol::Tcp, &subnets, connection(local, remote));
         }
         survey.count(Protocol::Udp, &subnets, connection("192.0.2.10:53", "10.0.0.1"));
-        let key = |text: &str| text.parse::<ServiceKey>().unwrap();
-        let named = [key("tcp/80@192.0.2.0/24"), key("udp/53@192.0.2.0/24")];
-        let table = [
-            ("tcp/80@192.0.2.0/24", 2),
-            ("udp/53@192.0.2.0/24", 1),
-            ("any@192.0.2.0/24", 1),
-            ("any@2001:db8:100::/48", 1),
-            ("tcp/80@2001:db8:100::/48", 1),
-            ("tcp/81@192.0.2.0/24", 0),
-        ];
-        for (text, expected) in table {
-            assert_eq!(survey.of(&key(text), &named), expected, "{text}");
-        }
+        let flows = |keys: &[&str]| {
+            let by_service = survey.by_service(keys.iter().map(|key| key.parse().unwrap()));
+            keys.iter().map(|key| by_service[&key.parse::<ServiceKey>().unwrap()]).collect::<Vec<_>>()
+        };
+        assert_eq!(flows(&["tcp/80@192.0.2.0/24", "udp/53@192.0.2.0/24", "any@192.0.2.0/24"]), [2, 1, 1]);
+        assert_eq!(flows(&["tcp/80@192.0.2.0/24", "tcp/81@192.0.2.0/24"]), [2, 0], "what is not said is not counted");
+        assert_eq!(flows(&["any@2001:db8:100::/48"]), [1]);
+        assert_eq!(flows(&["any@192.0.2.0/24"]), [4]);
         assert_eq!(survey.total(), 5);
     }
 }

@@ -9,10 +9,15 @@ use slr_model::{Advert, HostState, NodeName, ServiceKey};
 use crate::advert::{Parts, Verdicts};
 use crate::config::Settings;
 use crate::drain::{Cause, Drain, Hearing, Phase};
-use crate::health::{Finding, Health, Outcome};
+use crate::health::{Finding, Outcome};
 use crate::load::{Board, Reading};
 use crate::sockets::Survey;
 use crate::status;
+
+/// How long a daemon that starts says nothing until every check has its first verdict: longer than the shipped checks need
+/// to find a server frozen. Silence costs nothing, for routers keep the flows of a silent host; to call a service active
+/// might be a lie. What a slower check has not found out by then is said to drain.
+const FIRST_WORDS_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// The counts that metrics want of a check, and its last duration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,12 +54,15 @@ pub struct Standing {
     settle: Duration,
     /// What was said last, and since when.
     said: BTreeMap<ServiceKey, (HostState, Instant)>,
-    is_complete: bool,
+    started_at: Instant,
+    has_spoken: bool,
+    /// Why connections cannot be counted, if they cannot.
+    count_problem: Option<String>,
 }
 
 impl Standing {
     /// Nothing is known yet; drained already if the daemon before was.
-    pub fn new(settings: &Settings, drained: Option<Cause>) -> Self {
+    pub fn new(settings: &Settings, drained: Option<Cause>, now: Instant) -> Self {
         Self {
             services: settings.services.clone(),
             verdicts: Verdicts::new(),
@@ -65,7 +73,9 @@ impl Standing {
             drain: Drain::resumed(drained),
             settle: settings.drain.settle,
             said: BTreeMap::new(),
-            is_complete: false,
+            started_at: now,
+            has_spoken: false,
+            count_problem: None,
         }
     }
 
@@ -107,10 +117,21 @@ impl Standing {
         complaint
     }
 
-    /// Takes a count of connections, begun at `at`.
-    pub fn counted(&mut self, survey: Survey, at: Instant) {
-        self.drain.count(survey.total(), at);
-        self.survey = survey;
+    /// Takes a count of connections, begun at `at`, or why there is none.
+    pub fn counted(&mut self, survey: Result<Survey, String>, at: Instant) {
+        match survey {
+            Ok(survey) => {
+                self.drain.count(survey.total(), at);
+                self.survey = survey;
+                self.count_problem = None;
+            }
+            Err(why) => self.count_problem = Some(why),
+        }
+    }
+
+    /// Why connections cannot be counted, if they cannot.
+    pub fn count_problem(&self) -> Option<&str> {
+        self.count_problem.as_deref()
     }
 
     /// Begins a drain.
@@ -133,11 +154,12 @@ impl Standing {
         self.survey.total()
     }
 
-    /// What is to be said now, with what has changed since; `None` until every check has had its first verdict.
+    /// What is to be said now, with what has changed since; `None` until the first word.
     pub fn advert(&mut self, now: Instant) -> Option<(Advert, Vec<Change>)> {
+        let is_time = now.saturating_duration_since(self.started_at) >= FIRST_WORDS_WITHIN;
         // Once is enough: a service that a reload adds does not silence the others.
-        self.is_complete = self.is_complete || self.parts().are_known();
-        if !self.is_complete {
+        self.has_spoken = self.has_spoken || is_time || self.parts().are_known();
+        if !self.has_spoken {
             return None;
         }
         let advert = self.parts().advert(now);
@@ -169,21 +191,19 @@ impl Standing {
 
     /// Each service, for people.
     pub fn service_rows(&self, now: Instant) -> Vec<status::Service> {
-        let parts = self.parts();
+        let (parts, flows) = (self.parts(), self.parts().flows());
         let row = |served: &crate::config::Served| {
-            let (state, reason) = match parts.health(served) {
-                Health::Unknown => ("unknown".to_owned(), "its check has no verdict yet".to_owned()),
-                _ => (parts.state(served).0.to_string(), parts.state(served).1),
-            };
+            let (state, reason) = parts.state(served);
             let age = self.said.get(&served.key).map(|(_, since)| now.saturating_duration_since(*since));
+            let flows = flows[&served.key];
             status::Service {
                 key: served.key,
-                state,
+                state: state.to_string(),
                 state_age_ms: age.map(|age| age.as_millis() as u64),
                 reason,
-                flows: parts.flows(&served.key),
+                flows,
                 weight: served.weight.get(),
-                loads: self.board.service(&served.key, parts.flows(&served.key), now),
+                loads: self.board.service(&served.key, flows, now),
             }
         };
         self.services.iter().map(row).collect()

@@ -149,9 +149,9 @@ pub struct Session {
 pub struct Service {
     /// Which.
     pub key: ServiceKey,
-    /// What the host says of it: `active`, `draining`, `down`; `unknown` before the first verdict.
+    /// What the host says of it: `active`, `draining` or `down`.
     pub state: String,
-    /// How long it has been so.
+    /// How long it has said so; `None`: it has not spoken yet.
     pub state_age_ms: Option<u64>,
     /// Why.
     pub reason: String,
@@ -219,4 +219,6 @@ pub struct Drained {
     pub unheard: Vec<NodeName>,
     /// Routers that are not connected: they were not told, and see silence.
     pub unconnected: Vec<NodeName>,
+    /// Why connections cannot be counted; empty if they can. Then nothing is ever safe.
+    pub problem: String,
 }

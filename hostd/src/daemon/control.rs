@@ -34,10 +34,10 @@ impl Daemon {
 
     /// Connections were counted.
     pub(super) fn count(&mut self, count: Count) {
-        match count.survey {
-            Ok(survey) => self.standing.counted(survey, count.at),
-            Err(error) => self.figures.complain("connections cannot be counted", &error),
+        if let Err(why) = &count.survey {
+            self.figures.complain("connections cannot be counted", why);
         }
+        self.standing.counted(count.survey, count.at);
     }
 
     /// A parent tells something.
@@ -76,6 +76,9 @@ impl Daemon {
 
     /// Takes no new flows from now on, also after a restart.
     pub(super) fn drain(&mut self, cause: Cause) {
+        if self.standing.draining() == Some(&cause) {
+            return;
+        }
         tracing::info!("{}: takes no new flows", cause.reason());
         self.standing.drain(cause.clone());
         self.surveyor.set_eager(true);
@@ -138,6 +141,7 @@ impl Daemon {
             flows: self.standing.flows(),
             unheard: standing::names(&hearing, |parent| parent.is_connected && !parent.has_heard),
             unconnected: standing::names(&hearing, |parent| !parent.is_connected),
+            problem: self.standing.count_problem().unwrap_or_default().to_owned(),
         }
     }
 

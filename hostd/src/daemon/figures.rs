@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Daemon;
 use crate::drain::Phase;
-use crate::metrics::{Check, Config, Reason, SERVICE_STATES, SESSION_STATES, Service, Snapshot, Subnet};
+use crate::metrics::{Check, Config, Control, Reason, SERVICE_STATES, SESSION_STATES, Service, Snapshot, Subnet};
 use crate::status::Drained;
 
 /// Scrapers come every few seconds at most.
@@ -15,6 +15,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// What is counted for the figures alone, and what was said last.
 pub(super) struct Figures {
     config: Config,
+    control: Control,
     published_at: Option<Instant>,
     phase: Phase,
     complained: Option<(String, Instant)>,
@@ -24,7 +25,14 @@ impl Figures {
     /// Of a daemon whose first configuration is in force.
     pub fn started() -> Self {
         let config = Config { is_last_good: true, in_force_since_s: unix_s(), ..Config::default() };
-        Self { config, published_at: None, phase: Phase::Serving, complained: None }
+        Self { config, control: Control::default(), published_at: None, phase: Phase::Serving, complained: None }
+    }
+
+    /// The loop has turned.
+    pub fn turned(&mut self, took: Duration) {
+        self.control.turns += 1;
+        self.control.busy += took;
+        self.control.longest = self.control.longest.max(took);
     }
 
     /// A configuration was given.
@@ -66,7 +74,10 @@ impl Daemon {
         }
         self.figures.published_at = Some(Instant::now());
         match self.snapshot(drained) {
-            Ok(snapshot) => self.exporter.publish(snapshot),
+            Ok(snapshot) => {
+                self.exporter.publish(snapshot);
+                self.figures.control.longest = Duration::ZERO;
+            }
             Err(error) => self.figures.complain("figures cannot be read", &format!("{error:#}")),
         }
     }
@@ -102,8 +113,8 @@ impl Daemon {
             is_draining: drained.cause.is_some(),
             flows: drained.flows,
             config: self.figures.config,
+            control: self.figures.control,
             certificates: self.parents.certificate_ends(),
-            ..Snapshot::default()
         })
     }
 

@@ -70,6 +70,11 @@ pub fn undrain(output: &Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `hostd show drain`.
+pub fn show(output: &Output) -> Result<()> {
+    print(&admin::request(&output.socket, &Request::Show(Topic::Drain))?, output)
+}
+
 /// Whether the wait is over. Pure.
 fn end(drained: &Drained, waited: Duration, timeout: Option<Duration>) -> Option<Ended> {
     let is_over = timeout.is_some_and(|timeout| waited >= timeout);
@@ -88,6 +93,9 @@ fn words(drained: &Drained) -> String {
         1 => "1 flow".to_owned(),
         flows => format!("{flows} flows"),
     };
+    if !drained.problem.is_empty() && drained.phase != Phase::Serving {
+        return format!("draining, but connections cannot be counted: {}", drained.problem);
+    }
     match drained.phase {
         Phase::Serving => "not drained: new flows are welcome".to_owned(),
         Phase::Unheard => format!("draining, but no router is connected to hear it: {flows} left"),
@@ -138,7 +146,14 @@ mod tests {
 
     #[test]
     fn the_exit_code_says_why_the_wait_ended() {
-        let drained = |phase| Drained { phase, cause: None, flows: 2, unheard: vec![], unconnected: vec![] };
+        let drained = |phase| Drained {
+            phase,
+            cause: None,
+            flows: 2,
+            unheard: vec![],
+            unconnected: vec![],
+            problem: String::new(),
+        };
         let table = [
             // (phase, seconds waited, timeout, exit code)
             (Phase::Safe, 0, None, Some(0)),

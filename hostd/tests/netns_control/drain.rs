@@ -49,8 +49,7 @@ fn outcome(child: Child) -> (Option<i32>, String) {
 }
 
 fn drained(scene: &Scene) -> serde_json::Value {
-    // Not waiting and already drained: shows where it stands.
-    let output = scene.ask(&["drain", "--json"]);
+    let output = scene.ask(&["show", "drain", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -63,6 +62,7 @@ fn it_is_safe_to_stop_when_the_last_flow_ends_and_not_before() {
     let mut command = waiting(&scene, &[]);
     scene.await_state(&[ALL4, ALL6], Draining);
     let count = |scene: &Scene| drained(scene)["flows"].as_u64().unwrap();
+    eventually(PATIENCE, "the settle time to be over", || drained(&scene)["phase"] == "waiting");
     while let Some(connection) = open.pop() {
         let left = open.len() as u64;
         eventually(PATIENCE, "the count", || count(&scene) == left + 1);
@@ -77,8 +77,8 @@ fn it_is_safe_to_stop_when_the_last_flow_ends_and_not_before() {
     assert!(scene.ask(&["undrain"]).status.success());
     scene.await_state(&[ALL4, ALL6], Active);
     // A SYN that comes late, or a router that does not obey, is seen.
-    let (code, _) = outcome(waiting(&scene, &[]));
-    assert_eq!(code, Some(0));
+    let (code, words) = outcome(waiting(&scene, &[]));
+    assert_eq!(code, Some(0), "{words}");
     let late = connections(&scene, &listener, 1);
     eventually(PATIENCE, "the late flows", || drained(&scene)["phase"] == "waiting");
     late.into_iter().for_each(close);

@@ -93,6 +93,15 @@ fn nothing_is_said_before_it_is_known() {
     // The web server never ran: it is down from the first word on, never active.
     scene.await_state(&[WEB4, WEB6], Down);
     scene.await_state(&[DNS4, DNS6], Active);
+    let page = scene.get("/metrics");
+    for (service, port, state) in [("tcp", 80, "down"), ("udp", 53, "active")] {
+        let line = format!(
+            "slr_hostd_service_state{{subnet=\"192.0.2.0/24\",service=\"{service}/{port}\",state=\"{state}\"}} 1"
+        );
+        assert!(page.contains(&line), "no {line} in\n{page}");
+    }
+    assert!(page.contains("slr_hostd_session{router=\"slr1\",state=\"connected\"} 1"), "{page}");
+    assert!(scene.get("/readyz").starts_with("HTTP/1.1 200"));
     let heard = scene.parent().heard();
     assert_eq!(heard.changes.len(), 4, "each service has had one state: {:?}", heard.changes);
     assert_eq!(heard.services.len(), 4);

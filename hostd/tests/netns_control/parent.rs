@@ -94,7 +94,7 @@ impl Parent {
 
     pub fn order(&self, action: Action) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Order(action, answer)).ok().expect("the parent runs");
+        assert!(self.commands.send(Command::Order(action, answer)).is_ok(), "the parent runs");
         answered.blocking_recv().expect("an answer")
     }
 }

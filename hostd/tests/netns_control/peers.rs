@@ -76,3 +76,30 @@ fn a_certificate_that_is_another_hosts_is_found_out_before_anything_runs() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(words.contains("is the certificate of host other, and this is host h"), "{words}");
 }
+
+#[test]
+fn a_reload_adds_and_takes_back_services_without_a_new_session() {
+    let mut scene = Scene::new();
+    scene.write_config("");
+    scene.start();
+    scene.await_state(&["any@192.0.2.0/24", "any@2001:db8:100::/48"], Active);
+    let keys =
+        |scene: &Scene| -> Vec<String> { scene.parent().heard().services.keys().map(ToString::to_string).collect() };
+
+    scene.write_config("[[service]]\nsubnet = \"web4\"\nservice = \"tcp/8080\"\ncheck = { kind = \"tcp\" }\n");
+    let listener = scene.listener(8080);
+    assert!(scene.ask(&["reload"]).status.success());
+    scene.await_state(&["tcp/8080@192.0.2.0/24"], Active);
+    assert_eq!(keys(&scene), ["tcp/8080@192.0.2.0/24", "any@2001:db8:100::/48"], "any@192.0.2.0/24 is withdrawn");
+
+    let good = std::fs::read_to_string(scene.folder().join("hostd.toml")).unwrap();
+    std::fs::write(scene.folder().join("hostd.toml"), good.replace("slr1", "slr2").replace("h.pem", "none.pem"))
+        .unwrap();
+    let refused = scene.ask(&["reload"]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("none.pem"), "{words}");
+    assert_eq!(scene.show("sessions")[0]["parent"], "slr1", "the old configuration stays in force");
+    drop(listener);
+    scene.await_state(&["tcp/8080@192.0.2.0/24"], slr_model::HostState::Down);
+    assert_eq!((scene.parent().heard().hellos, scene.parent().heard().ended), (1, 0));
+}

@@ -1,5 +1,6 @@
 //! A gateway with a parent, clients and a tunneller; a host with hostd and servers. Everything goes with the scene.
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -179,6 +180,26 @@ impl Scene {
         let output = self.ask(&["show", topic, "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What the metrics endpoint answers, once its page has sessions in it.
+    pub fn get(&self, path: &str) -> String {
+        let ask = || {
+            self.lab.with_netns("h", || {
+                let mut stream = TcpStream::connect("127.0.0.1:9402").unwrap();
+                write!(stream, "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                answer
+            })
+        };
+        let is_fresh = |answer: &str| path != "/metrics" || answer.contains("state=\"connected\"} 1");
+        let mut answer = String::new();
+        eventually(PATIENCE, "a fresh page", || {
+            answer = ask().unwrap();
+            is_fresh(&answer)
+        });
+        answer
     }
 
     /// Waits until the parent has heard this state of all these services.
