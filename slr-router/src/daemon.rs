@@ -5,6 +5,7 @@
 
 mod changes;
 mod core;
+mod figures;
 mod orders;
 mod plane;
 mod sessions;
@@ -28,6 +29,7 @@ use slr_wire::{Code, Roster};
 pub use self::changes::Changes;
 pub use self::core::{Core, Loaded};
 use self::core::{HOLD, Hours, Output};
+use self::figures::Figures;
 pub use self::orders::Order;
 pub use self::plane::Plane;
 
@@ -93,6 +95,7 @@ struct Daemon {
     paths: Arc<keepalive::Report>,
     signals: Signals,
     calls: Calls,
+    figures: Figures,
     /// Whoever asked for the reload that is being decided.
     waiting: Option<Call>,
     /// Whether systemd was told that we are up.
@@ -120,40 +123,63 @@ impl Daemon {
         let mut core = Core::new(router, held, hours_now(), now);
         let control = start_control(&mut core, &loaded.settings, now)?;
         let generation = watcher.watch(core.targets(&loaded));
+        let figures = Figures::start(loaded.settings.metrics)?;
         core.propose(loaded, generation, now);
-        let (roster, paths) = (Arc::default(), Arc::default());
-        let config = config.to_owned();
-        Ok(Self { config, core, watcher, control, roster, paths, signals, calls, waiting: None, is_ready: false })
+        Ok(Self {
+            config: config.to_owned(),
+            core,
+            watcher,
+            control,
+            roster: Arc::default(),
+            paths: Arc::default(),
+            signals,
+            calls,
+            figures,
+            waiting: None,
+            is_ready: false,
+        })
     }
 
     async fn run(mut self) -> Result<()> {
         loop {
+            let event = self.next_event().await;
+            let begun = Instant::now();
+            if let Event::Signal(Signal::Stop) = event {
+                return self.stop().await;
+            }
+            self.turn(event)?;
             self.carry_out();
-            match self.next_event().await {
-                Event::Signal(Signal::Stop) => return self.stop().await,
-                Event::Signal(Signal::Reload) => {
-                    if let Err(error) = self.reload() {
-                        tracing::warn!("configuration refused, the old one stays in force:\n{error:#}");
-                    }
-                }
-                Event::Call(call) => self.answer(call),
-                Event::Report(report) => {
-                    let output = self.core.handle_report(report?, Instant::now());
-                    self.conclude(output)?;
-                }
-                Event::News(news) => self.hear(news?),
-                Event::Timeout => {
-                    self.refresh_paths();
-                    let output = self.core.handle_timeout(Instant::now());
-                    self.conclude(output)?;
+            self.publish_figures();
+            self.figures.turned(begun);
+        }
+    }
+
+    fn turn(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Signal(Signal::Stop) => {}
+            Event::Signal(Signal::Reload) => {
+                if let Err(error) = self.reload() {
+                    tracing::warn!("configuration refused, the old one stays in force:\n{error:#}");
                 }
             }
+            Event::Call(call) => self.answer(call),
+            Event::Report(report) => {
+                let output = self.core.handle_report(report?, Instant::now());
+                self.conclude(output)?;
+            }
+            Event::News(news) => self.hear(news?),
+            Event::Timeout => {
+                self.refresh_paths();
+                let output = self.core.handle_timeout(Instant::now());
+                self.conclude(output)?;
+            }
         }
+        Ok(())
     }
 
     /// Every branch is cancel-safe: what is not taken now is taken in a later turn.
     async fn next_event(&mut self) -> Event {
-        let deadline = self.core.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_MAX);
+        let deadline = self.core.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_MAX).min(self.figures.due());
         tokio::select! {
             biased;
             // 1. The operator's signals: rare, and they outrank everything.
@@ -200,7 +226,8 @@ impl Daemon {
         if self.core.is_deciding() {
             tracing::info!("a configuration is being put in force already; the newer one takes its place");
         }
-        let loaded = load(&self.config, self.core.in_force().map(|loaded| &loaded.settings))?;
+        let loaded = load(&self.config, self.core.in_force().map(|loaded| &loaded.settings))
+            .inspect_err(|_| self.figures.decided(false))?;
         notify::reloading();
         let generation = self.watcher.watch(self.core.targets(&loaded));
         self.core.propose(loaded, generation, Instant::now());
@@ -213,6 +240,7 @@ impl Daemon {
             None => return Ok(()),
             Some(Output::InForce(changes)) => {
                 self.follow_configuration();
+                self.figures.decided(true);
                 tracing::info!(changes = %show::one_line(&changes), "configuration is in force");
                 if !self.is_ready {
                     self.settle();
@@ -224,6 +252,7 @@ impl Daemon {
             Some(Output::Refused(error)) => {
                 let Some(in_force) = self.core.in_force() else { return Err(error) };
                 self.watcher.watch(self.core.targets(in_force));
+                self.figures.decided(false);
                 tracing::warn!("configuration refused, the old one stays in force: {error:#}");
                 if let Some(call) = self.waiting.take() {
                     call.answer(Err::<(), _>(format!("refused, the old configuration stays in force: {error:#}")));

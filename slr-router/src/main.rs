@@ -15,7 +15,6 @@ mod fleet;
 mod hosts;
 mod keepalive;
 mod links;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the control plane is being wired"))]
 mod metrics;
 mod replay;
 mod show;

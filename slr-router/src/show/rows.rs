@@ -310,7 +310,8 @@ pub fn drops(router: &Router) -> Result<Vec<Counter>> {
     Ok(drops)
 }
 
-fn verdict_word(verdict: Verdict) -> &'static str {
+/// The verdict's word, in tables and metrics.
+pub fn verdict_word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Drop => "drop",
         Verdict::Pass => "pass",

@@ -1,0 +1,260 @@
+//! What the daemon tells Prometheus: the snapshot that the metrics' endpoint serves, filled about once a second.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use slr_daemon::metrics::Exporter;
+use slr_model::NodeName;
+use slr_session::conversation::{ChildPhase, Counters};
+use slr_session::registry::{AlarmKey, ContactView};
+use slr_wire::DecodeError;
+
+use super::Daemon;
+use crate::metrics as page;
+
+/// How often the snapshot is made.
+const EVERY: Duration = Duration::from_secs(1);
+/// The class of clients that are in none.
+const DEFAULT_CLASS: &str = "default";
+
+/// The endpoint, and what the loop counts for it.
+pub struct Figures {
+    exporter: Exporter,
+    published: Option<Instant>,
+    config: page::Config,
+    control: page::Control,
+}
+
+impl Figures {
+    /// Serves from now on.
+    pub fn start(address: Option<std::net::SocketAddr>) -> Result<Self> {
+        let exporter = Exporter::start(address)?;
+        if let Some(address) = exporter.address() {
+            tracing::info!(%address, "metrics are served");
+        }
+        Ok(Self { exporter, published: None, config: page::Config::default(), control: page::Control::default() })
+    }
+
+    /// When the snapshot is due.
+    pub fn due(&self) -> Instant {
+        self.published.map_or_else(Instant::now, |at| at + EVERY)
+    }
+
+    /// A turn of the loop that began then has ended.
+    pub fn turned(&mut self, begun: Instant) {
+        let took = begun.elapsed();
+        self.control.turns += 1;
+        self.control.busy += took;
+        self.control.longest = self.control.longest.max(took);
+        self.exporter.turned();
+    }
+
+    /// What became of a configuration.
+    pub fn decided(&mut self, good: bool) {
+        self.config.is_last_good = good;
+        if good {
+            self.config.reloads_applied += 1;
+            self.config.in_force_since_s = Some(unix_s(SystemTime::now()));
+        } else {
+            self.config.reloads_refused += 1;
+        }
+    }
+}
+
+fn unix_s(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+impl Daemon {
+    /// Makes the snapshot, if it is due.
+    pub(super) fn publish_figures(&mut self) {
+        if self.figures.due() > Instant::now() {
+            return;
+        }
+        match self.snapshot() {
+            Ok(snapshot) => {
+                self.figures.exporter.publish(snapshot);
+                self.figures.control.longest = Duration::ZERO;
+            }
+            Err(error) => tracing::warn!("metrics are not renewed: {error:#}"),
+        }
+        self.figures.exporter.ready(self.readiness());
+        self.figures.published = Some(Instant::now());
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        if self.core.in_force().is_none() {
+            return Err("no configuration is in force yet: its hosts are being resolved".to_owned());
+        }
+        match self.core.plane().attached() {
+            [] => Err("the program is on no interface; the log says why".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn snapshot(&self) -> Result<page::Snapshot> {
+        let now = Instant::now();
+        let mut snapshot =
+            page::Snapshot { config: self.figures.config, control: self.figures.control, ..Default::default() };
+        self.add_traffic(&mut snapshot)?;
+        self.add_fleet(&mut snapshot, now);
+        self.add_rings(&mut snapshot);
+        self.add_control(&mut snapshot);
+        Ok(snapshot)
+    }
+
+    fn add_traffic(&self, snapshot: &mut page::Snapshot) -> Result<()> {
+        let plane = self.core.plane();
+        let reason =
+            |(reason, counter): (slr_dataplane::reason::RouterReason, slr_dataplane::router::Counter)| page::Reason {
+                reason: reason.name(),
+                verdict: crate::show::verdict_word(reason.verdict()),
+                packets: counter.packets,
+                bytes: counter.bytes,
+            };
+        snapshot.reasons = plane.reasons()?.into_iter().map(reason).collect();
+        let census = plane.last_census();
+        let capacity = self.core.in_force().map_or(0, |l| u64::from(l.settings.dataplane.flows_per_family));
+        let flows = |family: usize| page::Flows {
+            pinned: census.pinned[family],
+            pending: Some(census.pending[family]),
+            capacity,
+        };
+        snapshot.flows = Some([flows(0), flows(1)]);
+        let hop = |hop: slr_dataplane::router::HopStatus| page::Hop {
+            host: hop.name.map_or_else(|| hop.address.to_string(), |name| name.to_string()),
+            packets: hop.usage.packets,
+            bytes: hop.usage.bytes,
+            new_flows: hop.usage.flows,
+            is_up: hop.up,
+            mtu: hop.mtu,
+        };
+        snapshot.hops = plane.hops()?.into_iter().map(hop).collect();
+        let subnet = |subnet: slr_dataplane::router::SubnetStatus| page::Subnet {
+            subnet: subnet.prefix,
+            account: subnet.account,
+            packets: subnet.usage.packets,
+            bytes: subnet.usage.bytes,
+            new_flows: subnet.usage.flows,
+        };
+        snapshot.subnets = plane.subnets()?.into_iter().map(subnet).collect();
+        Ok(())
+    }
+
+    fn add_fleet(&self, snapshot: &mut page::Snapshot, now: Instant) {
+        let registry = self.core.fleet().registry();
+        for host in registry.hosts() {
+            let session = match host.contact() {
+                ContactView::Heard => "heard",
+                ContactView::Fading { .. } => "fading",
+                ContactView::Adopted { .. } => "adopted",
+                ContactView::Silent { .. } => "silent",
+            };
+            snapshot.hosts.push(page::Host { host: host.name().clone(), session, loads: host.loads().clone() });
+            snapshot.services.extend(host.services().map(|service| page::HostService {
+                host: host.name().clone(),
+                key: *service.key(),
+                state: service.state().as_str(),
+                state_age: now.saturating_duration_since(service.since()),
+                is_held: service.is_held(),
+                flows: service.flows(),
+                loads: service.loads().clone(),
+            }));
+        }
+        let mut alarms = BTreeMap::from(page::ALARMS.map(|kind| (kind, 0)));
+        for alarm in registry.alarms() {
+            let kind = match alarm.key {
+                AlarmKey::Vanish(_) => "vanish",
+                AlarmKey::Name(_) => "name",
+                AlarmKey::Tunnel(_) => "tunnel",
+            };
+            *alarms.entry(kind).or_default() += 1;
+        }
+        snapshot.alarms = alarms.into_iter().collect();
+    }
+
+    fn add_rings(&self, snapshot: &mut page::Snapshot) {
+        let fleet = self.core.fleet();
+        let mut missing: BTreeMap<String, u64> = BTreeMap::new();
+        for (key, route) in fleet.routes() {
+            let class = key.class.as_ref().map_or_else(|| DEFAULT_CLASS.to_owned(), ToString::to_string);
+            let report = fleet.report(key);
+            if let Some(report) = &report {
+                snapshot.rings.push(page::Ring {
+                    key: key.service,
+                    class: class.clone(),
+                    slots: u64::from(report.slots),
+                    slots_moved: report.moved_by_cost_total + report.moved_by_state_total,
+                    clipped: report.clipped_total,
+                });
+                for (variable, value) in report.hosts.iter().flat_map(|host| &host.inputs) {
+                    *missing.entry(variable.to_string()).or_default() += u64::from(value.is_none());
+                }
+            }
+            let total: u64 = route.members.iter().map(|(_, weight)| u64::from(weight.get())).sum();
+            let cost = |name: &NodeName| report.as_ref()?.hosts.iter().find(|host| host.name == *name)?.cost;
+            snapshot.places.extend(route.members.iter().map(|(name, weight)| page::Place {
+                host: name.clone(),
+                key: key.service,
+                class: class.clone(),
+                cost: cost(name),
+                weight: u64::from(weight.get()),
+                share: f64::from(weight.get()) / total.max(1) as f64,
+            }));
+        }
+        snapshot.inputs_missing = missing.into_iter().filter(|(_, count)| *count > 0).collect();
+    }
+
+    fn add_control(&self, snapshot: &mut page::Snapshot) {
+        let Some(control) = &self.control else { return };
+        let peers = self.core.cluster().into_iter().flat_map(|cluster| cluster.members());
+        snapshot.routers = peers.map(|peer| (peer.name.clone(), peer.connected)).collect();
+        let parents = control.links().map(|(name, link)| (name.clone(), link.status().phase == ChildPhase::Open));
+        snapshot.routers.extend(parents);
+        let door = control.hub().accept_counters();
+        let hellos = self.core.fleet().registry().counters().hellos_refused;
+        snapshot.handshakes_refused = vec![
+            ("handshake", door.refused),
+            ("limited", door.limited),
+            ("busy", door.busy),
+            ("full", door.full),
+            ("hello", hellos),
+        ];
+        snapshot.messages_bad = bad_messages(&control.hub().counters());
+        let report = control.keepalives().report();
+        snapshot.paths = report.targets.iter().map(path).collect();
+        let (counts, edge) = (report.counts, report.edge);
+        let results = [
+            counts.answered,
+            counts.unanswered,
+            counts.late,
+            counts.duplicate,
+            counts.forged,
+            edge.unsendable,
+            edge.malformed,
+            edge.read_errors,
+        ];
+        snapshot.keepalives = page::KEEPALIVE_RESULTS.into_iter().zip(results).collect();
+        let material = control.trust().current();
+        snapshot.certificates.push(("own", unix_s(material.own().not_after)));
+        snapshot.certificates.extend(material.crl_next_update().map(|at| ("crl", unix_s(at))));
+    }
+}
+
+fn bad_messages(counters: &Counters) -> Vec<(&'static str, u64)> {
+    let undecoded = DecodeError::REASONS.iter().copied().zip(counters.undecoded);
+    let others = [("misplaced", counters.misplaced), ("limited", counters.limited), ("stale", counters.stale)];
+    undecoded.chain(others).collect()
+}
+
+fn path(target: &crate::keepalive::TargetReport) -> page::Path {
+    page::Path {
+        host: target.name.clone(),
+        address: target.address,
+        state: target.path.as_str(),
+        rtt_us: target.rtt_us,
+        rtt_us_min: target.rtt_us_min,
+        loss: target.loss,
+    }
+}
