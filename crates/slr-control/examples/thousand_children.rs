@@ -95,15 +95,21 @@ async fn router(children: usize, interval_ms: u32, seconds: u64) -> Outcome<()> 
     let mut measured: Option<(Instant, Usage)> = None;
     // Two seconds for the first adverts and what the handshakes left behind.
     let (settled, end) = (Instant::now() + Duration::from_secs(2), Instant::now() + Duration::from_secs(2 + seconds));
-    while let Ok(event) = tokio::time::timeout_at(end.into(), events.recv()).await {
+    let mut batch = Vec::new();
+    while Instant::now() < end {
+        if events.recv_many(&mut batch, 256).await == 0 {
+            return Err("no hub".into());
+        }
         if measured.is_none() && Instant::now() >= settled {
             measured = Some((Instant::now(), Usage::now()?));
             adverts = 0;
         }
-        match event.ok_or("no hub")? {
-            HubEvent::Child { event: ParentEvent::Advert(_), .. } => adverts += 1,
-            HubEvent::Child { event: ParentEvent::Ended { .. }, .. } => ended += 1,
-            _ => {}
+        for event in batch.drain(..) {
+            match event {
+                HubEvent::Child { event: ParentEvent::Advert(_), .. } => adverts += 1,
+                HubEvent::Child { event: ParentEvent::Ended { .. }, .. } => ended += 1,
+                _ => {}
+            }
         }
     }
     let (since, before) = measured.ok_or("no adverts came")?;

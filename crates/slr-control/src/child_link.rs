@@ -116,6 +116,7 @@ impl ChildLink {
             target,
             events,
             status,
+            heard: false,
             said: None,
         };
         Self { commands, status: watched, task: tokio::spawn(task.run(offer, receiver)) }
@@ -159,6 +160,8 @@ struct Task {
     target: Target,
     events: mpsc::Sender<LinkEvent>,
     status: watch::Sender<LinkStatus>,
+    /// Whether adverts reach the parent.
+    heard: bool,
     /// The last complaint that was logged.
     said: Option<(String, Instant)>,
 }
@@ -282,14 +285,18 @@ impl Task {
                     self.refresh_at = Instant::now().checked_add(wait);
                 }
                 info!(%parent, interval_ms = welcome.advert_interval_ms, "welcomed");
-                self.said = None;
+                (self.heard, self.said) = (true, None);
             }
-            ChildEvent::Heard(heard) => info!(%parent, heard, "whether the parent hears our adverts"),
+            ChildEvent::Heard(heard) => {
+                self.heard = *heard;
+                info!(%parent, heard, "whether the parent hears our adverts");
+            }
             ChildEvent::Refused(refused) => {
                 let text = format!("refused: {}: {}; {}", refused.code, refused.reason, refused.remedy);
                 self.complain(text);
             }
             ChildEvent::Lost { why, .. } => {
+                self.heard = false;
                 let text = format!("no connection: {why}");
                 self.complain(text);
             }
@@ -329,6 +336,7 @@ impl Task {
                     status.since = Instant::now();
                 }
                 (status.phase, status.session, status.counters) = (phase, session, counters);
+                status.heard = self.heard;
                 status.acknowledged = acknowledged.cloned();
                 status.remote = line.map(|line| line.connection().remote_address());
                 status.identity = line.map(|line| line.certificate().identity.clone());

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 mod accept;
 mod guard;
 mod limits;
+mod socket;
 mod transport;
 
 pub use accept::AcceptCounters;
@@ -29,6 +30,7 @@ use crate::trust::SharedRule;
 use crate::{Ending, Material, Rule, Trust};
 use accept::{Door, admit};
 use guard::Guard;
+use socket::BatchedSocket;
 
 /// The port that SLRs listen on unless configured otherwise.
 pub const DEFAULT_PORT: u16 = 6_100;
@@ -124,6 +126,13 @@ impl Endpoint {
     /// Opens the sockets of a node that only dials.
     pub fn dialling(trust: Arc<Trust>) -> Result<Self, BindError> {
         Self::open(EndpointSettings::default(), trust, None).map(|(endpoint, _)| endpoint)
+    }
+
+    /// The same, dialling from these addresses, one a family: for a machine with several, or a process that is several
+    /// nodes.
+    pub fn dialling_from(addresses: Vec<SocketAddr>, trust: Arc<Trust>) -> Result<Self, BindError> {
+        let settings = EndpointSettings { listen: addresses, ..EndpointSettings::default() };
+        Self::open(settings, trust, None).map(|(endpoint, _)| endpoint)
     }
 
     /// Opens the sockets of a node that listens, and tells who came in.
@@ -273,5 +282,6 @@ fn bind(address: SocketAddr) -> io::Result<quinn::Endpoint> {
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
-    quinn::Endpoint::new(EndpointConfig::default(), None, socket.into(), Arc::new(quinn::TokioRuntime))
+    let socket = Arc::new(BatchedSocket::new(socket.into())?);
+    quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime))
 }

@@ -1,7 +1,7 @@
 //! One open connection with its stream: frames and datagrams in, frames and datagrams out.
 //!
 //! The task that runs a conversation owns the line. Everything here is bounded: what is read by the frame's bound and
-//! the time a frame may take, what is written by [`OUTGOING_MAX`].
+//! the time a frame may take, what waits to be written by the caller's bound.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -16,8 +16,6 @@ use tracing::warn;
 
 use crate::{Certificate, Ending};
 
-/// Bytes that may wait for a node that does not read. A publication of the largest cluster in full, twice.
-const OUTGOING_MAX: usize = 48 << 20;
 /// A frame is whole this long after its first byte: longer than any path needs for 64 KiB, shorter than a hoarder likes.
 const FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// What is taken from the stream at once.
@@ -133,8 +131,8 @@ impl Line {
         Ok(frame)
     }
 
-    /// Queues a message for the stream. `false`: too much waits, the connection is of no use any more.
-    pub fn send_stream(&mut self, message: &Message) -> bool {
+    /// Queues a message for the stream. `false`: more than `max` bytes wait, the connection is of no use any more.
+    pub fn send_stream(&mut self, message: &Message, max: usize) -> bool {
         match message.encode_frame() {
             Ok(frame) => {
                 self.outgoing_len += frame.len();
@@ -142,7 +140,7 @@ impl Line {
             }
             Err(error) => warn!(%error, "a message was not sent"),
         }
-        self.outgoing_len <= OUTGOING_MAX
+        self.outgoing_len <= max
     }
 
     /// Sends a datagram, which may be lost.

@@ -16,6 +16,8 @@ use crate::line::{Arrival, Line};
 /// What the three conversations have in common.
 pub(crate) trait Conversation {
     type Event;
+    /// Bytes that may wait for a node that does not read.
+    const OUTGOING_MAX: usize;
     fn handle_connected(&mut self, now: Instant);
     fn handle_connect_failed(&mut self, now: Instant, why: &str);
     fn handle_closed(&mut self, now: Instant, code: Option<Code>, why: &str);
@@ -27,9 +29,10 @@ pub(crate) trait Conversation {
 }
 
 macro_rules! conversation {
-    ($type:ty, $event:ty, { $($own:item)* }) => {
+    ($type:ty, $event:ty, $outgoing_max:expr, { $($own:item)* }) => {
         impl Conversation for $type {
             type Event = $event;
+            const OUTGOING_MAX: usize = $outgoing_max;
             $($own)*
             fn handle_frame(&mut self, now: Instant, frame: &[u8]) {
                 self.handle_frame(now, frame);
@@ -51,8 +54,8 @@ macro_rules! conversation {
 }
 
 macro_rules! dialling_conversation {
-    ($type:ty, $event:ty) => {
-        conversation!($type, $event, {
+    ($type:ty, $event:ty, $outgoing_max:expr) => {
+        conversation!($type, $event, $outgoing_max, {
             fn handle_connected(&mut self, now: Instant) {
                 self.handle_connected(now);
             }
@@ -66,9 +69,14 @@ macro_rules! dialling_conversation {
     };
 }
 
-dialling_conversation!(Child, ChildEvent);
-dialling_conversation!(Peer, PeerEvent);
-conversation!(Parent, ParentEvent, {
+/// Adverts in full, or rosters in full, several of the largest.
+const FEW_OUTGOING_MAX: usize = 4 << 20;
+/// A publication of the largest cluster in full, twice.
+const PEER_OUTGOING_MAX: usize = 48 << 20;
+
+dialling_conversation!(Child, ChildEvent, FEW_OUTGOING_MAX);
+dialling_conversation!(Peer, PeerEvent, PEER_OUTGOING_MAX);
+conversation!(Parent, ParentEvent, FEW_OUTGOING_MAX, {
     fn handle_connected(&mut self, _: Instant) {}
     fn handle_connect_failed(&mut self, _: Instant, _: &str) {}
     fn handle_closed(&mut self, _: Instant, code: Option<Code>, why: &str) {
@@ -159,7 +167,7 @@ impl<C: Conversation> Run<C> {
                 Output::Connect { session } => self.dial(session),
                 Output::SendStream(message) => {
                     let Wire::Open(line) = &mut self.wire else { continue };
-                    if !line.send_stream(&message) {
+                    if !line.send_stream(&message, C::OUTGOING_MAX) {
                         let ending = Ending::new(Code::Internal, "the other node does not read", "see its log");
                         self.end(Instant::now(), ending);
                     }

@@ -34,7 +34,8 @@ async fn adverts_arrive_on_both_families() {
         router.until("the new load", |event| advert_of(event).filter(|&(_, load)| load == 0.75)).await;
         let views = router.hub.connections();
         assert_eq!((views.len(), views[0].id, views[0].certificate.identity.name.as_str()), (1, id, "h1"));
-        assert_eq!(host.link.status().phase, ChildPhase::Open);
+        let status = host.link.status();
+        assert_eq!((status.phase, status.heard, status.remote), (ChildPhase::Open, true, Some(router.address)));
     }
 }
 
