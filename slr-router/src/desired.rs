@@ -89,7 +89,7 @@ mod tests {
         let hosts = crate::hosts::parse("h.toml", HOSTS, &settings).unwrap();
         let link = Link { destination: MacAddr([2; 6]), source: MacAddr([4; 6]), ifindex: 3, mtu: 1500 };
         let mut fleet = crate::fleet::Fleet::default();
-        fleet.evaluate(&settings, &hosts, None, std::time::Instant::now(), 0.0);
+        fleet.evaluate(&settings, &hosts, None, None, std::time::Instant::now(), 0.0);
         let desired = desired(&settings, &fleet.hops(&settings, &hosts), fleet.routes(), |host| {
             (host.name.as_str() == "h1").then_some(link)
         });

@@ -102,12 +102,14 @@ impl Fleet {
     }
 
     /// Weighs the hosts of every route. `published`: the cluster's publisher has weighed them; its word is taken for every
-    /// ring that it knows, since what one member measures would make every member's rings different.
+    /// ring that it knows, since what one member measures would make every member's rings different. `packets`: how many
+    /// each host was sent so far, where that is counted: it tells which traffic a host's load is due to.
     pub fn evaluate(
         &mut self,
         settings: &Settings,
         listed: &[Host],
         published: Option<&BTreeMap<RingKey, RingWeights>>,
+        packets: Option<&BTreeMap<NodeName, u64>>,
         now: Instant,
         hour: f64,
     ) -> Evaluated {
@@ -125,6 +127,9 @@ impl Fleet {
                 let hosts: Vec<_> = candidates.iter().map(Candidate::input).collect();
                 let placement = Placement::for_hosts(hosts.len(), seed);
                 let input = RingInput { placement, hour, hosts: &hosts };
+                if let Some(packets) = packets {
+                    self.balancer.note_traffic(&spec.key, packets.iter().map(|(name, count)| (name, *count)));
+                }
                 match self.balancer.evaluate(&spec.key, now, &spec.policy, &input) {
                     Ok(evaluation) => done.count(&spec.key, &evaluation),
                     Err(error) => tracing::error!(ring = %spec.key, "the ring keeps its weights: {error}"),

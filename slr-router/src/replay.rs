@@ -111,7 +111,7 @@ impl Trial {
         .context("cannot load the data plane; it needs root")?;
         let link = |hop: &Hop| Link { destination: hop.mac.unwrap_or(HOST_MAC), source: ROUTER_MAC, ifindex: 0, mtu };
         let mut fleet = Fleet::default();
-        fleet.evaluate(settings, hosts, None, Instant::now(), 0.0);
+        fleet.evaluate(settings, hosts, None, None, Instant::now(), 0.0);
         let hops = fleet.hops(settings, hosts);
         router.apply(&desired(settings, &hops, fleet.routes(), |hop| Some(link(hop))))?;
         let counted = router.reasons()?;

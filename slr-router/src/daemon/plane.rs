@@ -18,6 +18,8 @@ pub trait Plane {
     fn attached(&self) -> BTreeMap<String, u32>;
     /// Forgets the flows of one service that a host has; how many those were.
     fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64>;
+    /// Packets that each host was sent so far.
+    fn packets(&self) -> Result<BTreeMap<NodeName, u64>>;
     /// Lets `elapsed_s` seconds pass for the flows, and forgets those that were silent for too long.
     fn sweep(&mut self, elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport>;
 }
@@ -41,6 +43,10 @@ impl Plane for Router {
 
     fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64> {
         Ok(Router::unpin(self, host, service)?)
+    }
+
+    fn packets(&self) -> Result<BTreeMap<NodeName, u64>> {
+        Ok(self.hop_packets()?.into_iter().collect())
     }
 
     fn sweep(&mut self, elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport> {

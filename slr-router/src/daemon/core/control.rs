@@ -13,6 +13,7 @@ use slr_wire::RingKey;
 use super::super::plane::Plane;
 use super::super::timers::Timer;
 use super::{Core, Effect, Loaded};
+use crate::config::Settings;
 use crate::fleet::{Fleet, Hop, Route};
 
 /// How long after a change what a restart goes on from is written down: a burst of changes is written once.
@@ -146,7 +147,9 @@ impl<P: Plane> Core<P> {
         let Loaded { settings, hosts } = loaded;
         self.placed = self.fleet.registry().generation();
         let published = Self::published(self.cluster.as_ref());
-        let evaluated = self.fleet.evaluate(settings, hosts, published, now, self.hours.at(now));
+        let packets = self.packets(settings);
+        let hour = self.hours.at(now);
+        let evaluated = self.fleet.evaluate(settings, hosts, published, packets.as_ref(), now, hour);
         let hops = self.fleet.hops(settings, hosts);
         let is_changed = evaluated.is_changed || hops != self.hops;
         let targets = |hops: &[Hop]| hops.iter().map(crate::links::Target::from).collect::<Vec<_>>();
@@ -158,6 +161,13 @@ impl<P: Plane> Core<P> {
             self.effects.push_back(Effect::Offer(self.fleet.advert(settings, self.is_draining)));
         }
         is_changed
+    }
+
+    /// What each host was sent so far. Where nobody says a load, nobody asks what it is due to.
+    fn packets(&self, settings: &Settings) -> Option<BTreeMap<NodeName, u64>> {
+        settings.control.as_ref()?;
+        let packets = self.plane.packets();
+        packets.inspect_err(|error| tracing::warn!("loads are not set against traffic: {error:#}")).ok()
     }
 
     /// Prefixes that a parent sends tunnels from. They stay when the connection ends: packets go on coming.
@@ -192,7 +202,7 @@ impl<P: Plane> Core<P> {
         rules.for_each(|policy| policy.damping.budget = 1.0);
         settings.subnets.iter_mut().for_each(|subnet| subnet.policy.damping.budget = 1.0);
         let mut fleet = self.fleet.clone();
-        fleet.evaluate(&settings, &new.hosts, Self::published(self.cluster.as_ref()), now, self.hours.at(now));
+        fleet.evaluate(&settings, &new.hosts, Self::published(self.cluster.as_ref()), None, now, self.hours.at(now));
         (fleet.hops(&settings, &new.hosts), fleet.routes().clone())
     }
 

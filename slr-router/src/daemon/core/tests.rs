@@ -11,6 +11,7 @@ struct Recorder {
     attached: BTreeMap<String, u32>,
     refuse_attach: Option<String>,
     refuse_apply: bool,
+    packets: BTreeMap<NodeName, u64>,
 }
 
 impl Plane for Recorder {
@@ -49,6 +50,10 @@ impl Plane for Recorder {
     fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64> {
         self.done.push(format!("unpin {host} {service}"));
         Ok(0)
+    }
+
+    fn packets(&self) -> Result<BTreeMap<NodeName, u64>> {
+        Ok(self.packets.clone())
     }
 
     fn sweep(&mut self, _elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport> {
