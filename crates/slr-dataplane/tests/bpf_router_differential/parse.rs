@@ -230,6 +230,7 @@ pub fn quote(frame: &[u8], error: &Datagram) -> Option<Quote> {
             (header[0] >> 4 == 6).then(|| (v6(header, 8), v6(header, 24), header[6], len, 40))?
         }
     };
+    bytes.get(..header_len)?; // options that are not of this datagram: the quoted header is not whole
     let near = start + header_len <= DEEPEST;
     let ports = bytes.get(header_len..header_len + 4).filter(|_| near).map(|at| (word(at, 0), word(at, 2)));
     Some(Quote { source, destination, protocol, len, ports })
