@@ -6,6 +6,7 @@ use slr_daemon::config::Complaint;
 use toml::Spanned;
 
 use super::{Settings, file};
+use crate::check::join;
 
 /// Where the settings stand that a running daemon cannot change.
 pub struct Fixed {
@@ -13,6 +14,8 @@ pub struct Fixed {
     flows: Range<usize>,
     new_flows: Range<usize>,
     socket: Range<usize>,
+    control: Range<usize>,
+    metrics: Range<usize>,
 }
 
 impl Fixed {
@@ -27,6 +30,8 @@ impl Fixed {
             flows: span(&file.dataplane.flows_per_family),
             new_flows: span(&file.dataplane.new_flows_per_family),
             socket: span(&file.admin.socket),
+            control: span(&file.control),
+            metrics: span(&file.metrics.listen),
         }
     }
 
@@ -54,5 +59,18 @@ impl Fixed {
         );
         let socket = running.admin_socket.display().to_string();
         same(running.admin_socket == new.admin_socket, self.socket, "the admin socket", socket);
+        let listen = running.metrics.map_or_else(|| "\"off\"".to_owned(), |address| address.to_string());
+        same(running.metrics == new.metrics, self.metrics, "the metrics' address", listen);
+        let files = |settings: &Settings| {
+            let control = settings.control.as_ref()?;
+            let crl = control.crl.clone().unwrap_or_default();
+            let files = [&control.ca, &control.certificate, &control.key, &crl, &control.state_dir];
+            Some((control.listen.clone(), files.map(|path| path.display().to_string())))
+        };
+        let had = files(running).map_or_else(
+            || "no [control]".to_owned(),
+            |(listen, files)| format!("{} and {}", join(&listen), join(&files)),
+        );
+        same(files(running) == files(new), self.control, "listen, certificates or state_dir of [control]", had);
     }
 }

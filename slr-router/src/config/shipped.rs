@@ -24,16 +24,39 @@ fn the_shipped_example_is_good_and_states_the_defaults() {
     let unnamed = Dataplane { interfaces: Vec::new(), ..settings.dataplane };
     assert_eq!(unnamed, bare.dataplane);
     assert_eq!(settings.admin_socket, bare.admin_socket);
+    assert_eq!(
+        (settings.keepalive, &settings.damping, settings.metrics),
+        (bare.keepalive, &bare.damping, bare.metrics)
+    );
+    let subnet = "[node]\nname = \"slr-1\"\n[[subnet]]\nname = \"web\"\nprefix = \"192.0.2.0/24\"\n";
+    let bare = Settings::parse("c.toml", subnet).unwrap();
+    assert_eq!((&settings.subnets[0].policy, &settings.subnets[0].aggregate), {
+        let subnet = &bare.subnets[0];
+        (&subnet.policy, &subnet.aggregate)
+    });
+}
+
+#[test]
+fn the_shipped_control_plane_states_the_defaults() {
+    let stated = Settings::load(&shipped("slr-router.toml")).unwrap().control.unwrap();
+    let bare = "[node]\nname = \"slr-1\"\n[control]\nlisten = [\"10.1.0.1:6100\", \"[fd00:1::1]:6100\"]\n\
+                ca = \"/etc/slr/ca.pem\"\ncertificate = \"/etc/slr/slr-1.pem\"\nkey = \"/etc/slr/slr-1-key.pem\"\n\
+                crl = \"/etc/slr/crl.pem\"\n";
+    assert_eq!(stated, Settings::parse("c.toml", bare).unwrap().control.unwrap());
 }
 
 #[test]
 fn every_line_that_is_commented_out_is_good_too() {
     let text = std::fs::read_to_string(shipped("slr-router.toml")).unwrap();
-    let uncommented = text
-        .replace("# [[upstream]]", "[[upstream]]")
-        .replace("# name =", "name =")
-        .replace("# prefixes =", "prefixes =");
-    assert_eq!(Settings::parse("c.toml", &uncommented).unwrap().upstreams.len(), 1);
+    // A sentence begins with a capital letter, or goes on in one; a setting is a word and an equals sign, or a table.
+    let is_setting =
+        |line: &str| line.starts_with("[[") || line.split_once(" = ").is_some_and(|(word, _)| !word.contains(' '));
+    let uncommented: Vec<&str> =
+        text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line)).collect();
+    let settings = Settings::parse("c.toml", &uncommented.join("\n")).unwrap();
+    assert_eq!((settings.upstreams.len(), settings.subnets[0].rules.len()), (1, 1));
+    let control = settings.control.unwrap();
+    assert_eq!((control.peers.len(), control.parents.len()), (1, 1));
 }
 
 #[test]

@@ -113,6 +113,103 @@ fn what_is_wrong_is_shown_with_its_line_and_a_remedy() {
     }
 }
 
+const CONTROLLED: &str = r#"
+[node]
+name = "slr-1"
+
+[control]
+listen = ["10.1.0.1:6100"]
+ca = "ca.pem"
+certificate = "slr-1.pem"
+key = "slr-1-key.pem"
+silent_after_ms = 900
+
+[[peer]]
+name = "slr-2"
+addresses = ["10.1.0.2:6100"]
+
+[keepalive]
+lost_after = 3
+
+[policy]
+budget = 0.1
+
+[metrics]
+listen = "off"
+
+[[subnet]]
+name = "web"
+prefix = "192.0.2.0/24"
+services = ["tcp/80", "udp/7"]
+cost = "1.0 / weight"
+aggregate = "max_load"
+
+[[subnet.class]]
+name = "partners"
+clients = ["10.0.0.0/8"]
+
+[[subnet.rule]]
+class = "partners"
+services = ["tcp/80"]
+policy = "least-cost"
+"#;
+
+#[test]
+fn a_control_plane_becomes_settings() {
+    let settings = Settings::parse("c.toml", CONTROLLED).unwrap();
+    let control = settings.control.as_ref().unwrap();
+    assert_eq!((control.silent_after.as_millis(), control.advert_interval.as_millis()), (900, 400));
+    assert_eq!((control.peers[0].name.as_str(), control.crl.as_ref()), ("slr-2", None));
+    assert_eq!((settings.keepalive.lost_after, settings.damping.budget, settings.metrics), (3, 0.1, None));
+    let subnet = &settings.subnets[0];
+    assert_eq!((subnet.policy.cost.to_string().as_str(), subnet.policy.damping.budget), ("1.0 / weight", 0.1));
+    assert_eq!(subnet.rules[0].policy.placement, slr_model::PlacementPolicy::LeastCost);
+    assert_eq!(subnet.classes[0].clients[0].to_string(), "10.0.0.0/8");
+    assert!(settings.load_hosts(None).unwrap().is_empty(), "with certificates no hosts file is needed");
+}
+
+/// As above, of the control plane.
+const CONTROL_REFUSED: &[(&str, &str, &str, &str, &str)] = &[
+    ("[\"10.1.0.1:6100\"]", "[]", "6 | listen", "the router listens nowhere", "hosts reach this router at"),
+    ("10.1.0.1:6100", "10.1.0.1", "6 | listen", "invalid socket address", ""),
+    ("silent_after_ms = 900", "silent_after_ms = 500", "10 | silent_after_ms", "is 500", "write 800 to 600000"),
+    ("slr-2", "slr-1", "13 | name", "peer slr-1 is this router itself", "correct the name"),
+    ("[\"10.1.0.2:6100\"]", "[]", "14 | addresses", "peer slr-2 has no address", "write where it listens"),
+    ("lost_after = 3", "lost_after = 0", "17 | lost_after", "lost_after is 0", "write 1 to 50"),
+    ("budget = 0.1", "budget = 2", "20 | budget", "budget is 2", "0.005 to 1"),
+    ("\"off\"", "\"here\"", "23 | listen", "\"here\" is no address", "or \"off\""),
+    ("1.0 / weight", "1.0 / wait", "29 | cost", "nothing is called wait", "docs/policy.md"),
+    ("1.0 / weight", "1.0 /", "29 | cost", "", "docs/policy.md"),
+    ("max_load", "load", "30 | aggregate", "nothing is called load", "docs/policy.md"),
+    ("10.0.0.0/8", "fd00::/8", "34 | clients", "clients in fd00::/8 have no packets", "the subnet's own family"),
+    ("10.0.0.0/8", "10.0.0.1/8", "34 | clients", "has bits set behind its prefix", "write 10.0.0.0/8"),
+    ("class = \"partners\"", "class = \"guests\"", "37 | class", "has no class guests", "add [[subnet.class]]"),
+    ("services = [\"tcp/80\"]", "services = [\"tcp/81\"]", "38 | services", "tcp/81 is not served", "add it to"),
+    ("least-cost", "cheapest", "39 | policy", "\"cheapest\" is not a placement policy", "weighted, least-cost"),
+];
+
+#[test]
+fn what_is_wrong_with_a_control_plane_is_shown_with_its_line_and_a_remedy() {
+    for (good, bad, line, message, remedy) in CONTROL_REFUSED {
+        let text = CONTROLLED.replacen(good, bad, 1);
+        assert_ne!(text, CONTROLLED, "{good:?} is not in the sample");
+        let shown = Settings::parse("c.toml", &text).expect_err(bad).to_string();
+        for expected in [line, message, remedy] {
+            assert!(shown.contains(expected), "{bad}: expected {expected:?} in\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn two_rules_do_not_decide_about_one_packet_and_routers_need_a_channel() {
+    let twice = format!("{CONTROLLED}\n[[subnet.rule]]\nclass = \"partners\"\nservices = [\"tcp/80\"]\n");
+    let shown = Settings::parse("c.toml", &twice).unwrap_err().to_string();
+    assert!(shown.contains("another rule decides about class partners and tcp/80 already"), "{shown}");
+    let alone = "[node]\nname = \"slr-1\"\n[[parent]]\nname = \"as-1\"\naddresses = [\"10.9.1.2:6100\"]\n";
+    let shown = Settings::parse("c.toml", alone).unwrap_err().to_string();
+    assert!(shown.contains("4 | name") && shown.contains("there is no [control]"), "{shown}");
+}
+
 #[test]
 fn subnets_that_stand_in_each_others_way_are_refused_together() {
     let text = format!("{GOOD}\n[[subnet]]\nname = \"web\"\nprefix = \"192.0.2.0/24\"\n");

@@ -40,7 +40,7 @@ pub fn control(file: &file::File, folder: &Path, found: &mut Vec<Complaint>) -> 
     // A child's advert comes every interval: two may be lost, or late, before it counts as silent.
     let interval =
         millis("advert_interval_ms", &given.advert_interval_ms, Duration::from_millis(400), 50..=60_000, found);
-    let least = (interval * 3 / 2).as_millis() as u32;
+    let least = (interval * 2).as_millis() as u32;
     let silent = millis("silent_after_ms", &given.silent_after_ms, interval * 5 / 2, least..=600_000, found);
     Some(Control {
         listen: given.listen.get_ref().iter().map(|address| *address.get_ref()).collect(),
