@@ -9,6 +9,7 @@ use crate::config::Served;
 use crate::drain::Cause;
 use crate::health::{Health, Verdict};
 use crate::load::Board;
+use crate::reason::cut;
 use crate::sockets::Survey;
 
 /// What each check has found so far.
@@ -73,16 +74,6 @@ impl Parts<'_> {
             Some(_) => self.verdicts.get(&served.key).map_or(Health::Unknown, Verdict::health),
         }
     }
-}
-
-/// At most as long as an advert carries.
-pub fn cut(mut text: String) -> String {
-    let mut end = text.len().min(ServiceAdvert::REASON_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ impl Settings {
     }
 
     /// Like [`Settings::load`], of text; `origin` is the name that errors show.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn parse(origin: &str, text: &str) -> Result<Self, ConfigError> {
         slr_daemon::config::parse_checked(origin, text, |file| check::settings(file, Path::new("/etc/hostd")))
     }

@@ -23,6 +23,7 @@ mod parents;
 mod patience;
 mod peers;
 mod process;
+mod reason;
 mod show;
 mod sockets;
 mod standing;

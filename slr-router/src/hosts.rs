@@ -59,7 +59,7 @@ pub fn load(path: &Path, settings: &Settings) -> Result<Vec<Host>, ConfigError> 
 }
 
 /// Like [`load`], of text; `origin` is the name that errors show.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub fn parse(origin: &str, text: &str, settings: &Settings) -> Result<Vec<Host>, ConfigError> {
     slr_daemon::config::parse_checked(origin, text, |file| check(file, settings))
 }

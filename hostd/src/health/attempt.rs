@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Checked, Kind, Outcome};
-use crate::advert::cut;
 use crate::http::{self, Get};
+use crate::reason::cut;
 use crate::{dial, patience, process};
 
 /// Longest datagram that an answer may have; what is longer is cut.
