@@ -2,6 +2,10 @@
 //! real servers, and real traffic to look at.
 
 pub mod load;
+pub mod paced;
+pub mod quota;
+pub mod series;
+pub mod servers;
 pub mod site;
 pub mod traffic;
 pub mod watch;
