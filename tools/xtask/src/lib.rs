@@ -1,11 +1,15 @@
 //! What `tools/demo` and the acceptance tests stand on: a running site in the namespace lab, with real daemons in front of
 //! real servers, and real traffic to look at.
 
+pub mod arrivals;
+pub mod faults;
+pub mod knocks;
 pub mod load;
 pub mod paced;
 pub mod quota;
 pub mod series;
 pub mod servers;
 pub mod site;
+pub mod states;
 pub mod traffic;
 pub mod watch;
