@@ -18,8 +18,8 @@ pub struct Machine {
     pub cpu: String,
     /// CPUs that are online.
     pub cpus: usize,
-    /// The CPU that the measurement ran on.
-    pub pinned_to: usize,
+    /// The CPU that the measurement ran on, if on one.
+    pub pinned_to: Option<usize>,
     /// Kernel release.
     pub kernel: String,
     /// Frequency governor; virtual machines often have none.
@@ -61,6 +61,12 @@ pub fn settle() -> Result<Machine> {
     let mut set = CpuSet::new();
     set.set(pinned_to).context("CPU number")?;
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pin to CPU {pinned_to}"))?;
+    Ok(Machine { pinned_to: Some(pinned_to), ..describe()? })
+}
+
+/// Say what the machine is.
+pub fn describe() -> Result<Machine> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
     let field = |name: &str| {
         let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
@@ -79,7 +85,7 @@ pub fn settle() -> Result<Machine> {
             field("stepping")
         ),
         cpus,
-        pinned_to,
+        pinned_to: None,
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease").context("kernel release")?.trim().to_owned(),
         governor: word_of("devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         clock: word_of("devices/system/clocksource/clocksource0/current_clocksource"),
@@ -95,7 +101,7 @@ impl Machine {
         let running = if noise.running.is_empty() { "-".to_owned() } else { noise.running.join(", ") };
         let rows = [
             ("CPU", format!("{}{vm}", self.cpu)),
-            ("CPUs", format!("{}, pinned to {}", self.cpus, self.pinned_to)),
+            ("CPUs", self.pinned_to.map_or(self.cpus.to_string(), |cpu| format!("{}, pinned to {cpu}", self.cpus))),
             ("Kernel", format!("Linux {}", self.kernel)),
             ("Governor", self.governor.clone()),
             ("Clock", self.clock.clone()),

@@ -1,12 +1,13 @@
-//! `bench`: what the data plane costs, measured beside a floor in the same run and held against the targets.
+//! `bench`: what data plane and control plane cost, held against the targets.
 
 use std::process::ExitCode;
 
-use bench::{dataplane, rings, throughput};
+use bench::{control, dataplane, rings, throughput};
 use clap::{Parser, Subcommand};
 use slr_daemon::output;
 
-/// Measures the data plane: nanoseconds per packet, packets per second, ring builds. Needs root and BPF.
+/// Measures the data plane (nanoseconds per packet, packets per second, ring builds) and the control plane (CPU, memory,
+/// time from advert to ring, restarts). Needs root and BPF.
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
@@ -22,6 +23,11 @@ enum Command {
     Throughput(throughput::Args),
     /// Milliseconds until packets use a changed ring of 65,537 slots
     Rings(rings::Args),
+    /// CPU and memory of a router with many simulated hosts, time from advert to ring, restarts
+    Control(control::Args),
+    /// The simulated hosts of `control`, which starts this itself
+    #[command(hide = true)]
+    ControlHosts(control::swarm::Args),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +35,8 @@ fn main() -> ExitCode {
         Command::Dataplane(args) => dataplane::run(&args),
         Command::Throughput(args) => throughput::run(&args),
         Command::Rings(args) => rings::run(&args),
+        Command::Control(args) => control::run(&args),
+        Command::ControlHosts(args) => control::swarm::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,12 @@ pub enum Measure {
     OverNullNs,
     /// Milliseconds from members to a ring that packets use.
     BuildMs,
+    /// Per cent of a core.
+    CorePercent,
+    /// Megabytes that were resident at most.
+    MemoryMb,
+    /// Milliseconds from a host's word to the rings, 99 of 100 times.
+    ChangeMs,
 }
 
 impl Measure {
@@ -20,6 +26,9 @@ impl Measure {
             Self::RatioToFloor => format!("≤ {limit} × floor"),
             Self::OverNullNs => format!("≤ {limit} ns"),
             Self::BuildMs => format!("≤ {limit} ms"),
+            Self::CorePercent => format!("≤ {limit} % of a core"),
+            Self::MemoryMb => format!("≤ {limit} MB"),
+            Self::ChangeMs => format!("p99 ≤ {limit} ms"),
         }
     }
 }

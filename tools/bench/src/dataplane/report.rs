@@ -118,7 +118,7 @@ impl Report {
             self.hosts,
             self.machine.cpu,
             self.machine.kernel,
-            self.machine.pinned_to,
+            self.machine.pinned_to.unwrap_or_default(),
             self.machine.cpus
         )
     }
@@ -166,7 +166,7 @@ fn row(case: &Case, batches: &[Batch], by_name: &BTreeMap<&str, &[Batch]>) -> Ro
     let measured = |measure| match measure {
         Measure::RatioToFloor => ratio.map_or(f64::NAN, |ratio| ratio.median),
         Measure::OverNullNs => over_null_ns.median,
-        Measure::BuildMs => f64::NAN,
+        Measure::BuildMs | Measure::CorePercent | Measure::MemoryMb | Measure::ChangeMs => f64::NAN,
     };
     Row {
         name: case.name.to_owned(),
