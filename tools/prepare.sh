@@ -2,10 +2,11 @@
 # shellcheck shell=bash
 
 packages=(
-	clang libelf-dev zlib1g-dev pkg-config make gcc libc6-dev linux-libc-dev # to build
-	iproute2 ethtool nftables procps                                      # to bring the lab up
-	nginx-light socat curl iputils-ping tcpdump                           # what runs in it
-	prometheus                                                            # what reads the metrics
+	clang libelf-dev zlib1g-dev pkg-config make gcc g++ libc6-dev linux-libc-dev # to build
+	iproute2 ethtool nftables procps                                          # to bring the lab up
+	nginx-light socat curl iputils-ping tcpdump                               # what runs in it
+	bpftool                                                                   # what tests look at the kernel with
+	prometheus                                                                # what reads the metrics, and promtool
 )
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
