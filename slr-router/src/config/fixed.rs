@@ -6,7 +6,6 @@ use slr_daemon::config::Complaint;
 use toml::Spanned;
 
 use super::{Settings, file};
-use crate::check::join;
 
 /// Where the settings stand that a running daemon cannot change.
 pub struct Fixed {
@@ -69,7 +68,7 @@ impl Fixed {
         };
         let had = files(running).map_or_else(
             || "no [control]".to_owned(),
-            |(listen, files)| format!("{} and {}", join(&listen), join(&files)),
+            |(listen, files)| format!("{listen:?} and {}", files.join(", ")),
         );
         same(files(running) == files(new), self.control, "listen, certificates or state_dir of [control]", had);
     }

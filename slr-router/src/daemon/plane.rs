@@ -16,8 +16,8 @@ pub trait Plane {
     fn detach(&mut self, interface: &str) -> Result<()>;
     /// Where it is: interfaces and their indexes.
     fn attached(&self) -> BTreeMap<String, u32>;
-    /// Forgets the flows of one service that a host has; how many those were.
-    fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64>;
+    /// Forgets the flows that these hosts have of these services, in one walk; how many those were.
+    fn unpin(&mut self, which: &[(NodeName, ServiceKey)]) -> Result<u64>;
     /// Packets that each host was sent so far.
     fn packets(&self) -> Result<BTreeMap<NodeName, u64>>;
     /// Lets `elapsed_s` seconds pass for the flows, and forgets those that were silent for too long.
@@ -41,8 +41,8 @@ impl Plane for Router {
         Router::attached(self).iter().map(|a| (a.interface.clone(), a.ifindex)).collect()
     }
 
-    fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64> {
-        Ok(Router::unpin(self, host, service)?)
+    fn unpin(&mut self, which: &[(NodeName, ServiceKey)]) -> Result<u64> {
+        Ok(self.unpin_all(which.iter().map(|(host, service)| (host, service)))?)
     }
 
     fn packets(&self) -> Result<BTreeMap<NodeName, u64>> {

@@ -7,7 +7,7 @@ use slr_control::{HubEvent, LinkEvent};
 use slr_model::{Identity, NodeName, Role};
 use slr_session::cluster::{Cluster, ClusterSettings};
 use slr_session::conversation::{ChildEvent, ParentEvent, PeerEvent};
-use slr_session::registry::{Cause, ConnectionId, Hello, PathReport, Refusal, RefusalCode, SessionId};
+use slr_session::registry::{Cause, ConnectionId, Hello, PathReport, PathView, Refusal, RefusalCode, SessionId};
 use slr_wire::{Action, Code, Refused, Roster, RosterNode};
 
 use super::Daemon;
@@ -168,8 +168,11 @@ impl Daemon {
             return;
         }
         let now = Instant::now();
-        for target in report.targets.iter().filter(|target| target.path == Path::Alive) {
-            self.tell_path(&target.name, target.path, Some(target), now);
+        for target in &report.targets {
+            let known = self.core.fleet().registry().host(target.name.as_str()).map(|host| host.path());
+            if known.is_some_and(|known| may_refresh(&known, target.path)) {
+                self.tell_path(&target.name, target.path, Some(target), now);
+            }
         }
         self.paths = report;
     }
@@ -251,6 +254,16 @@ impl Daemon {
     }
 }
 
+/// Whether a report may say so of a path. It is made now and then and may be older than the last change, which came by
+/// itself: it never turns a path that is known alive into a lost one, nor back.
+fn may_refresh(known: &PathView, reported: Path) -> bool {
+    match known {
+        PathView::Unknown | PathView::Assumed => true,
+        PathView::Alive { .. } => reported == Path::Alive,
+        PathView::Lost { .. } => false,
+    }
+}
+
 fn refused(refusal: &Refusal) -> Refused {
     let code = match refusal.code {
         RefusalCode::Superseded => Code::Superseded,
@@ -262,4 +275,28 @@ fn refused(refusal: &Refusal) -> Refused {
         RefusalCode::Removed => Code::Removed,
     };
     Refused { code, reason: refusal.why.clone(), remedy: refusal.remedy.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_from_before_a_change_does_not_undo_it() {
+        let now = Instant::now();
+        let alive = PathView::Alive { since: now, rtt_us: 1, loss: 0.0 };
+        let lost = PathView::Lost { since: now, is_settled: false };
+        let table = [
+            (PathView::Unknown, Path::Alive, true),
+            (PathView::Unknown, Path::Lost, true),
+            (PathView::Assumed, Path::Alive, true),
+            (alive, Path::Alive, true),
+            (alive, Path::Lost, false),
+            (lost, Path::Alive, false),
+            (lost, Path::Lost, false),
+        ];
+        for (known, reported, expected) in table {
+            assert_eq!(may_refresh(&known, reported), expected, "{known:?}, reported {reported:?}");
+        }
+    }
 }

@@ -83,6 +83,12 @@ impl<P: Plane> Core<P> {
         cluster.filter(|cluster| *cluster.role() != ClusterRole::Publishes).map(Cluster::rings)
     }
 
+    /// How many routers of this cluster there are to be heard, this one included.
+    pub(super) fn cluster_size(&self) -> usize {
+        let heard = |cluster: &Cluster| cluster.members().filter(|member| member.heard).count();
+        1 + self.cluster.as_ref().map_or(0, heard)
+    }
+
     /// Publishes what was weighed here, where that is this member's part.
     pub(super) fn publish(&mut self, now: Instant) {
         let is_alone = self.cluster.as_ref().is_none_or(|cluster| cluster.members().next().is_none());

@@ -74,9 +74,7 @@ impl<P: Plane> Core<P> {
         if self.fleet.registry().generation() != self.placed {
             self.place(now);
         }
-        for (name, key) in unpin {
-            self.unpin(&name, &key);
-        }
+        self.unpin(&unpin);
     }
 
     fn take(&mut self, event: Event, unpin: &mut Vec<(NodeName, ServiceKey)>, now: Instant) {
@@ -158,7 +156,8 @@ impl<P: Plane> Core<P> {
         }
         self.hops = hops;
         if settings.control.as_ref().is_some_and(|control| !control.parents.is_empty()) {
-            self.effects.push_back(Effect::Offer(self.fleet.advert(settings, self.is_draining)));
+            let advert = self.fleet.advert(settings, self.is_draining, self.cluster_size());
+            self.effects.push_back(Effect::Offer(advert));
         }
         is_changed
     }
@@ -211,15 +210,30 @@ impl<P: Plane> Core<P> {
         self.link(hop)
     }
 
-    /// Forgets a host's flows of a service. Those of a host that serves nothing any more are forgotten with its template.
-    fn unpin(&mut self, name: &NodeName, key: &ServiceKey) {
-        let stays = self.hops.iter().any(|hop| hop.name == *name && hop.state != HostState::Down);
-        if !stays {
+    /// Forgets hosts' flows of services. Those of a host that serves nothing any more are forgotten with its template.
+    fn unpin(&mut self, lost: &[(NodeName, ServiceKey)]) {
+        let stays = |name: &NodeName| self.hops.iter().any(|hop| hop.name == *name && hop.state != HostState::Down);
+        let mut which = Vec::new();
+        for (name, key) in lost.iter().filter(|(name, _)| stays(name)) {
+            which.push((name.clone(), *key));
+            if key.service.is_none() {
+                // What a host says of everything holds for the ports that others name and it does not.
+                let host = self.fleet.registry().host(name.as_str());
+                let named = self.fleet.routes().keys().map(|route| route.service).filter(|service| {
+                    service.subnet == key.subnet
+                        && service.service.is_some()
+                        && host.is_none_or(|host| host.service(service).is_none())
+                });
+                which.extend(named.map(|service| (name.clone(), service)));
+            }
+        }
+        if which.is_empty() {
             return;
         }
-        match self.plane.unpin(name, key) {
-            Ok(flows) => tracing::info!(host = %name, service = %key, flows, "flows un-pinned"),
-            Err(error) => tracing::error!(host = %name, service = %key, "its flows stay pinned: {error:#}"),
+        which.dedup();
+        match self.plane.unpin(&which) {
+            Ok(flows) => tracing::info!(flows, services = which.len(), "flows of services that are down are un-pinned"),
+            Err(error) => tracing::error!("flows of services that are down stay pinned: {error:#}"),
         }
     }
 }

@@ -47,8 +47,8 @@ impl Plane for Recorder {
         self.attached.clone()
     }
 
-    fn unpin(&mut self, host: &NodeName, service: &ServiceKey) -> Result<u64> {
-        self.done.push(format!("unpin {host} {service}"));
+    fn unpin(&mut self, which: &[(NodeName, ServiceKey)]) -> Result<u64> {
+        self.done.extend(which.iter().map(|(host, service)| format!("unpin {host} {service}")));
         Ok(0)
     }
 
