@@ -39,6 +39,8 @@ pub struct SiteOptions {
     pub cost: Option<&'static str>,
     /// Lines for the router's `[control]`, and tables after it.
     pub control: String,
+    /// `timeout_ms` of nginx's health check, if not the shipped one.
+    pub check_timeout_ms: Option<u32>,
     /// For a host's configuration, in place of the load and services that all have.
     pub host_lines: BTreeMap<String, HostLines>,
 }
@@ -78,6 +80,7 @@ impl Default for SiteOptions {
             listed: false,
             cost: Some("1.0 / weight"),
             control: String::new(),
+            check_timeout_ms: None,
             host_lines: BTreeMap::new(),
         }
     }
@@ -209,16 +212,18 @@ socket = {:?}
     for (name, prefix) in &options.subnets {
         let _ = write!(text, "\n[[subnet]]\nname = \"{name}\"\nprefix = \"{prefix}\"\n");
         if !options.listed {
-            services(&mut text, name, entry.map_or(100, |host| host.weight));
+            services(&mut text, name, entry.map_or(100, |host| host.weight), options.check_timeout_ms);
         }
     }
     text + &lines.tables
 }
 
 /// nginx and the UDP echo, checked at their virtual addresses.
-fn services(text: &mut String, subnet: &str, weight: u16) {
+fn services(text: &mut String, subnet: &str, weight: u16, timeout_ms: Option<u32>) {
+    let timeout = timeout_ms.map(|timeout_ms| format!(", timeout_ms = {timeout_ms}")).unwrap_or_default();
+    let http = format!(r#"{{ kind = "http", path = "/who"{timeout} }}"#);
     let checks = [
-        ("tcp/80", r#"{ kind = "http", path = "/who" }"#),
+        ("tcp/80", http.as_str()),
         ("udp/7", r#"{ kind = "udp", send = "well?", expect = "well?", interval_ms = 1000, timeout_ms = 1000 }"#),
     ];
     for (service, check) in checks {
