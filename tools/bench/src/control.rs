@@ -90,24 +90,20 @@ fn measure(args: &Args) -> Result<Report> {
     let mut swarm = site.start_hosts(hosts)?;
     register(&site, &mut swarm, hosts)?;
 
-    eprintln!("steady and drifting loads, {} s each", args.seconds);
-    swarm.ask(swarm::Command::Drift(false))?;
+    eprintln!("steady loads, {} s", args.seconds);
     settle(&site)?;
     let steady = load("steady", &site, &mut swarm, args.seconds)?;
+    // While nothing else moves slots.
+    let mut restarts = Vec::new();
+    for signal in [Signal::SIGTERM, Signal::SIGKILL].into_iter().filter(|_| !args.no_restarts) {
+        eprintln!("restart after {signal}");
+        restarts.push(restart::measure(&mut site, &mut swarm, hosts, signal)?);
+    }
+    eprintln!("drifting loads, {} s", args.seconds);
     swarm.ask(swarm::Command::Drift(true))?;
     let drifting = load("drifting", &site, &mut swarm, args.seconds)?;
-
     eprintln!("{} changes of state", args.changes);
     let changes = timing::measure(&site, &mut swarm, hosts, args.changes)?;
-    let mut restarts = Vec::new();
-    if !args.no_restarts {
-        swarm.ask(swarm::Command::Drift(false))?;
-        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            eprintln!("restart after {signal}");
-            settle(&site)?;
-            restarts.push(restart::measure(&mut site, &mut swarm, hosts, signal)?);
-        }
-    }
     let memory = Memory::of(site.router_pid()?)?;
     let loads = vec![steady, drifting];
     Ok(Report { machine, noise: watch.finish(), hosts, idle, memory, loads, changes, restarts })

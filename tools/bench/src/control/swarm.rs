@@ -25,7 +25,9 @@ use super::site::{self, SERVICES, address, host_name};
 const LOADS_EVERY: Duration = Duration::from_millis(400);
 /// Each tick gives this part of the hosts new loads, so that they come in a trickle as real ones do.
 const LOAD_TURNS: usize = 40;
-/// How far a load drifts from one half at most.
+/// Of a host, where nothing drifts.
+const LOAD: f64 = 0.5;
+/// How far a load drifts from that at most.
 const DRIFT: f64 = 0.1;
 /// Events that wait: a welcome and a few more of each host.
 const EVENTS_MAX: usize = 8_192;
@@ -54,7 +56,7 @@ pub enum Command {
         /// Which state.
         state: HostState,
     },
-    /// Loads drift from now on, or stay as they are.
+    /// Loads drift from now on, or are the same for all.
     Drift(bool),
     /// Begin to count welcomes anew.
     Forget,
@@ -124,7 +126,7 @@ impl Swarm {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         std::thread::Builder::new().name("commands".to_owned()).spawn(move || read_commands(&sender))?;
         let chance = 0x9e37_79b9_7f4a_7c15;
-        Ok(Self { hosts, events, commands, answered, drifts: true, turn: 0, chance, last_welcome_ns: 0, lost: 0 })
+        Ok(Self { hosts, events, commands, answered, drifts: false, turn: 0, chance, last_welcome_ns: 0, lost: 0 })
     }
 
     async fn run(mut self) -> Result<()> {
@@ -151,7 +153,15 @@ impl Swarm {
                 host.state = state;
                 host.offer.send_replace(Some(advert(state, host.load)));
             }
-            Command::Drift(drifts) => self.drifts = drifts,
+            Command::Drift(drifts) => {
+                self.drifts = drifts;
+                // All alike: frozen where they are, they would draw shares after them for ever, as no load follows a share.
+                let level = |host: &mut Host| {
+                    host.load = LOAD;
+                    host.offer.send_replace(Some(advert(host.state, LOAD)));
+                };
+                self.hosts.iter_mut().filter(|_| !drifts).for_each(level);
+            }
             Command::Forget => {
                 self.hosts.iter_mut().for_each(|host| host.is_welcomed = false);
                 (self.lost, self.last_welcome_ns) = (0, 0);
@@ -202,7 +212,7 @@ impl Swarm {
             self.chance ^= self.chance << 17;
             let step = (self.chance >> 11) as f64 / (1u64 << 53) as f64 - 0.5;
             let host = &mut self.hosts[index];
-            host.load = (host.load + step * DRIFT / 4.0).clamp(0.5 - DRIFT, 0.5 + DRIFT);
+            host.load = (host.load + step * DRIFT / 4.0).clamp(LOAD - DRIFT, LOAD + DRIFT);
             host.offer.send_replace(Some(advert(host.state, host.load)));
         }
         self.turn = (self.turn + 1) % LOAD_TURNS;
@@ -244,7 +254,7 @@ fn host(args: &Args, index: usize, told: mpsc::Sender<(usize, LinkEvent)>) -> Re
         tunnel_sources: vec![],
         backoff: BackoffSettings::default(),
     };
-    let (state, load) = (HostState::Active, 0.5);
+    let (state, load) = (HostState::Active, LOAD);
     let (offer, offered) = watch::channel(Some(advert(state, load)));
     let (sender, mut events) = mpsc::channel(8);
     let link = ChildLink::spawn(endpoint, target, settings, index as u64, offered, sender);

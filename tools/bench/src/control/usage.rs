@@ -100,11 +100,7 @@ impl Memory {
             let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
             Ok(kibibytes.with_context(|| format!("{key} in {path}"))? * 1_024.0 / 1e6)
         };
-        Ok(Self {
-            resident_mb: megabytes("VmRSS")?,
-            peak_mb: megabytes("VmHWM")?,
-            anonymous_mb: megabytes("RssAnon")?,
-        })
+        Ok(Self { resident_mb: megabytes("VmRSS")?, peak_mb: megabytes("VmHWM")?, anonymous_mb: megabytes("RssAnon")? })
     }
 }
 
