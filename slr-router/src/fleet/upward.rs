@@ -10,15 +10,16 @@ use super::{Fleet, Route};
 use crate::config::Settings;
 
 impl Fleet {
-    /// The advert for the parents: each service of each subnet, as one host with all its hosts' strength.
-    pub fn advert(&self, settings: &Settings, is_draining: bool) -> Advert {
+    /// The advert for the parents: each service of each subnet, as one host with all its hosts' strength. The parents hear
+    /// the same from each of the cluster's `members`, so each says its part of it.
+    pub fn advert(&self, settings: &Settings, is_draining: bool, members: usize) -> Advert {
         // Classes of clients are this router's own business.
         let routes: BTreeMap<&RingKey, &Route> = self.routes.iter().filter(|(key, _)| key.class.is_none()).collect();
         let said = |(key, route): (&&RingKey, &&Route)| {
             let subnet = settings.subnets.iter().find(|subnet| subnet.prefix == key.service.subnet)?;
             // Ports that are not listed are not served, and an entry for ICMP alone is nobody's service.
             let is_served = !route.members.is_empty() && (subnet.services.is_none() || key.service.service.is_some());
-            is_served.then(|| self.aggregate(subnet, key, route, is_draining))
+            is_served.then(|| self.aggregate(subnet, key, route, is_draining, members))
         };
         Advert { loads: Loads::new(), services: routes.iter().filter_map(said).collect() }
     }
@@ -29,6 +30,7 @@ impl Fleet {
         key: &RingKey,
         route: &Route,
         is_draining: bool,
+        members: usize,
     ) -> ServiceAdvert {
         let hosts = self.aggregated(&key.service, route, self.report(key).as_ref());
         let summary = Summary::new(&hosts);
@@ -40,12 +42,24 @@ impl Fleet {
         {
             tracing::debug!(service = %key.service, "G has no value to advertise: {error}");
         }
+        let keeps = route.members.iter().any(|(name, _)| self.keeps_flows(name, &key.service));
         let (state, reason) = match (summary.active, is_draining) {
-            (0, _) => (HostState::Down, format!("none of {} hosts takes new flows", summary.hosts)),
+            (0, _) if keeps => (HostState::Draining, format!("none of {} hosts takes new flows", summary.hosts)),
+            (0, _) => (HostState::Down, format!("none of {} hosts is well", summary.hosts)),
             (_, true) => (HostState::Draining, "drained by an operator".to_owned()),
             (active, false) => (HostState::Active, format!("{active} of {} hosts take new flows", summary.hosts)),
         };
-        ServiceAdvert { key: key.service, state, reason, loads, flows: summary.flows, weight: weight(&hosts) }
+        let weight = weight(&hosts, members);
+        ServiceAdvert { key: key.service, state, reason, loads, flows: summary.flows, weight }
+    }
+
+    /// Whether flows that a host has of a service are still good there. A host of the hosts file that takes no new ones may
+    /// have some.
+    fn keeps_flows(&self, name: &slr_model::NodeName, key: &ServiceKey) -> bool {
+        let whole = ServiceKey { service: None, ..*key };
+        self.registry.host(name.as_str()).is_none_or(|host| {
+            host.service(key).or_else(|| host.service(&whole)).is_some_and(|service| service.state().keeps_flows())
+        })
     }
 
     fn aggregated(&self, key: &ServiceKey, route: &Route, report: Option<&RingReport>) -> Vec<AggregateHost> {
@@ -66,9 +80,10 @@ impl Fleet {
     }
 }
 
-/// As many hosts, so much weight; the scale of weights ends at a thousand, ten ordinary hosts.
-fn weight(hosts: &[AggregateHost]) -> Weight {
+/// As many hosts, so much weight, divided among the cluster's members; the scale of weights ends at a thousand, ten ordinary
+/// hosts. Who has an active host does not say zero: that would be "no new flows".
+fn weight(hosts: &[AggregateHost], members: usize) -> Weight {
     let active = hosts.iter().filter(|host| host.active).count();
-    let sum = active.saturating_mul(usize::from(Weight::default().get()));
+    let sum = active.saturating_mul(usize::from(Weight::default().get())).div_ceil(members.max(1));
     Weight::new(u16::try_from(sum).unwrap_or(u16::MAX).min(Weight::MAX)).expect("within the scale")
 }
