@@ -20,6 +20,10 @@ const FLOWS_LEFT: u8 = 3;
 /// How often the count is looked at; the host's own says how current it is.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
+/// For so long after a service began to drain, flows may be under way that its host has not counted: SYNs that were sent
+/// before the ring changed, and what came since its last advert. The host's own settle time and an interval.
+const SETTLE_S: f64 = 2.0;
+
 /// Whom to drain, and whether to wait.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -79,7 +83,8 @@ fn tell(options: &Options, action: Order) -> Result<()> {
     admin::request::<()>(&options.output.socket, &request).with_context(|| format!("{} is as it was", options.host))
 }
 
-/// How many flows it has; `None` until every service drains, or is down anyway.
+/// How many flows it has; `None` until every service drains, or is down anyway. None at all is believed only once flows
+/// that were under way have been counted.
 fn flows_left(options: &Options) -> Result<Option<u64>> {
     let states: Vec<State> = admin::request(&options.output.socket, &Request::Show(What::States))?;
     let own: Vec<&State> = states.iter().filter(|state| state.host == options.host).collect();
@@ -89,6 +94,50 @@ fn flows_left(options: &Options) -> Result<Option<u64>> {
     if let Some(silent) = own.iter().find(|state| state.state == ServiceState::Silent) {
         bail!("{} is silent ({}), so its flows are not known", options.host, silent.reason);
     }
-    let drains = own.iter().all(|state| state.said != HostState::Active);
-    Ok(drains.then(|| own.iter().map(|state| state.flows).sum()))
+    Ok(count(&own))
+}
+
+fn count(services: &[&State]) -> Option<u64> {
+    let drain = services.iter().all(|service| service.said != HostState::Active);
+    let is_settled = services.iter().all(|service| service.for_s >= SETTLE_S);
+    let flows: u64 = services.iter().map(|service| service.flows).sum();
+    (drain && (is_settled || flows > 0)).then_some(flows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slr_model::{Loads, Weight};
+
+    fn service(said: HostState, for_s: f64, flows: u64) -> State {
+        State {
+            host: "h1".parse().unwrap(),
+            service: "tcp/80@192.0.2.0/24".parse().unwrap(),
+            state: ServiceState::Draining,
+            for_s,
+            reason: String::new(),
+            said,
+            held: false,
+            weight: Weight::new(100).unwrap(),
+            flows,
+            loads: Loads::default(),
+        }
+    }
+
+    #[test]
+    fn no_flow_is_left_when_every_service_drains_and_what_was_under_way_was_counted() {
+        let table = [
+            // (what services say, for how long, with how many flows; what is counted)
+            (vec![(HostState::Draining, 9.0, 0), (HostState::Active, 9.0, 0)], None),
+            (vec![(HostState::Draining, 0.1, 0)], None),
+            (vec![(HostState::Draining, 0.1, 3)], Some(3)),
+            (vec![(HostState::Draining, 2.1, 3), (HostState::Draining, 2.1, 2)], Some(5)),
+            (vec![(HostState::Draining, 2.1, 0), (HostState::Draining, 1.9, 0)], None),
+            (vec![(HostState::Draining, 2.1, 0), (HostState::Down, 900.0, 0)], Some(0)),
+        ];
+        for (said, expected) in table {
+            let services: Vec<State> = said.iter().map(|&(said, for_s, flows)| service(said, for_s, flows)).collect();
+            assert_eq!(count(&services.iter().collect::<Vec<_>>()), expected, "{said:?}");
+        }
+    }
 }
