@@ -183,9 +183,8 @@ impl Router {
     /// How many packets each host was sent so far: one look-up a host, cheap enough for every interval.
     pub fn hop_packets(&self) -> Result<Vec<(NodeName, u64)>, MapError> {
         let named = self.hops.iter().filter_map(|entry| Some((entry.host.as_ref()?.name.clone(), entry.id.get())));
-        let count = |(name, id): (NodeName, u16)| {
-            Ok((name, hops::total(&self.tables.hop_usage.get(u32::from(id))?).packets))
-        };
+        let count =
+            |(name, id): (NodeName, u16)| Ok((name, hops::total(&self.tables.hop_usage.get(u32::from(id))?).packets));
         named.map(count).collect()
     }
 
