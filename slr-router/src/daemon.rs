@@ -8,6 +8,7 @@ mod core;
 mod figures;
 mod orders;
 mod plane;
+mod roster;
 mod sessions;
 mod timers;
 
@@ -24,7 +25,7 @@ use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{log, notify};
 use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
 use slr_model::{NodeName, ServiceKey};
-use slr_wire::{Code, Roster};
+use slr_wire::Code;
 
 pub use self::changes::Changes;
 pub use self::core::{Core, Loaded};
@@ -32,6 +33,7 @@ use self::core::{HOLD, Hours, Output};
 use self::figures::Figures;
 pub use self::orders::Order;
 pub use self::plane::Plane;
+use self::roster::SiteRoster;
 
 use crate::config::Settings;
 use crate::control::{Control, News};
@@ -90,7 +92,7 @@ struct Daemon {
     watcher: Watcher,
     control: Option<Control>,
     /// What children were told of each other.
-    roster: Arc<Roster>,
+    roster: SiteRoster,
     /// What was told of the ways to hosts.
     paths: Arc<keepalive::Report>,
     signals: Signals,
@@ -130,7 +132,7 @@ impl Daemon {
             core,
             watcher,
             control,
-            roster: Arc::default(),
+            roster: SiteRoster::default(),
             paths: Arc::default(),
             signals,
             calls,
@@ -170,6 +172,7 @@ impl Daemon {
             Event::News(news) => self.hear(news?),
             Event::Timeout => {
                 self.refresh_paths();
+                self.tell_roster();
                 let output = self.core.handle_timeout(Instant::now());
                 self.conclude(output)?;
             }
@@ -180,6 +183,7 @@ impl Daemon {
     /// Every branch is cancel-safe: what is not taken now is taken in a later turn.
     async fn next_event(&mut self) -> Event {
         let deadline = self.core.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_MAX).min(self.figures.due());
+        let deadline = self.roster.due().map_or(deadline, |due| due.min(deadline));
         tokio::select! {
             biased;
             // 1. The operator's signals: rare, and they outrank everything.

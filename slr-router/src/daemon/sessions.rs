@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use slr_control::{HubEvent, LinkEvent};
-use slr_model::{Identity, NodeName, Role};
+use slr_model::{Identity, NodeName};
 use slr_session::cluster::{Cluster, ClusterSettings};
 use slr_session::conversation::{ChildEvent, ParentEvent, PeerEvent};
 use slr_session::registry::{Cause, ConnectionId, Hello, PathReport, PathView, Refusal, RefusalCode, SessionId};
-use slr_wire::{Action, Code, Refused, Roster, RosterNode};
+use slr_wire::{Action, Code, Refused};
 
 use super::Daemon;
 use super::core::Effect;
@@ -78,7 +78,7 @@ impl Daemon {
         let (Some(control), Some(loaded)) = (&self.control, self.core.in_force()) else { return };
         let Some(settings) = &loaded.settings.control else { return };
         let told = control.hub().welcome(id, control::welcome(&loaded.settings, settings));
-        let roster = control.hub().set_roster(id, self.roster.clone());
+        let roster = control.hub().set_roster(id, self.roster.newest());
         if let Err(error) = told.and(roster) {
             tracing::debug!(%id, "not welcomed: {error}");
         }
@@ -219,15 +219,7 @@ impl Daemon {
             Some(Target { name: hop.name.clone(), address: hop.address, other })
         });
         control.keepalives().watch(probed.collect());
-        let hosts = registry.hosts().filter(|host| host.role() == Role::Host);
-        let node = |host: slr_session::registry::HostView| RosterNode {
-            name: host.name().clone(),
-            tunnel_addresses: host.tunnels().to_vec(),
-        };
-        self.roster = Arc::new(Roster { generation: self.roster.generation + 1, nodes: hosts.map(node).collect() });
-        for connection in control.hub().connections() {
-            let _ = control.hub().set_roster(connection.id, self.roster.clone());
-        }
+        self.roster.change(Instant::now());
     }
 
     /// Writes down what a restart goes on from.
