@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, bail};
 use ipnet::IpNet;
 use slr_dataplane::router::Link;
-use slr_model::NodeName;
+use slr_model::{NodeName, ServiceKey};
 use slr_session::cluster::Cluster;
 
 use super::changes::Changes;
@@ -86,6 +86,10 @@ pub struct Core<P> {
     hops: Vec<Hop>,
     /// The registry's generation that the rings were last made from.
     placed: u64,
+    /// When that was, for a reason of the registry's or by the timer.
+    placed_at: Option<Instant>,
+    /// Services that went down, and have flows until the rings have followed. Bounded by the registry's.
+    unpin: Vec<(NodeName, ServiceKey)>,
     effects: VecDeque<Effect>,
     cluster: Option<Cluster>,
     /// Prefixes that parents send tunnels from, as they said when they were last connected.
@@ -114,6 +118,8 @@ impl<P: Plane> Core<P> {
             fleet: Fleet::default(),
             hops: Vec::new(),
             placed: 0,
+            placed_at: None,
+            unpin: Vec::new(),
             effects: VecDeque::new(),
             cluster: None,
             parents: BTreeMap::new(),

@@ -32,6 +32,12 @@ impl Timers {
         self.0.insert(timer, at);
     }
 
+    /// Sets a deadline, or moves it forward; never back.
+    pub fn set_earlier(&mut self, timer: Timer, at: Instant) {
+        let deadline = self.0.entry(timer).or_insert(at);
+        *deadline = at.min(*deadline);
+    }
+
     /// Forgets a deadline.
     pub fn clear(&mut self, timer: Timer) {
         self.0.remove(&timer);

@@ -19,6 +19,10 @@ use crate::fleet::{Fleet, Hop, Route};
 /// How long after a change what a restart goes on from is written down: a burst of changes is written once.
 const SAVE_AFTER: Duration = Duration::from_millis(500);
 
+/// Rings follow a change of state at once, but not more often than this: building them takes some tens of milliseconds for
+/// a thousand hosts, and when all of these register one after the other there would be time for nothing else.
+const PLACE_APART: Duration = Duration::from_millis(50);
+
 /// Tells the time of day, which F may ask for, from the time that everything else here goes by. A clock that is set while
 /// the daemon runs is not followed: F would jump.
 #[derive(Clone, Copy, Debug)]
@@ -67,17 +71,26 @@ impl<P: Plane> Core<P> {
     }
 
     fn follow_registry(&mut self, now: Instant) {
-        let mut unpin = Vec::new();
         while let Some(event) = self.fleet.registry_mut().poll_event() {
-            self.take(event, &mut unpin, now);
+            self.take(event, now);
         }
         if self.fleet.registry().generation() != self.placed {
-            self.place(now);
+            match self.placed_at.map(|at| at + PLACE_APART).filter(|at| *at > now) {
+                Some(at) => self.timers.set_earlier(Timer::Policy, at),
+                None => self.place(now),
+            }
+        } else {
+            self.unpin_waiting();
         }
-        self.unpin(&unpin);
     }
 
-    fn take(&mut self, event: Event, unpin: &mut Vec<(NodeName, ServiceKey)>, now: Instant) {
+    /// Forgets the flows of services that are down, once the rings lead nowhere near them.
+    fn unpin_waiting(&mut self) {
+        let gone = std::mem::take(&mut self.unpin);
+        self.unpin(&gone);
+    }
+
+    fn take(&mut self, event: Event, now: Instant) {
         match event {
             Event::Close { connection, refusal } => {
                 tracing::warn!(%connection, code = %refusal.code, "connection refused: {refusal}");
@@ -91,7 +104,7 @@ impl<P: Plane> Core<P> {
             Event::State { name, key, from, to, reason } => {
                 tracing::info!(host = %name, service = %key, %from, %to, "state: {reason}");
                 if matches!(to, ServiceState::Down | ServiceState::Removed) {
-                    unpin.push((name, key));
+                    self.unpin.push((name, key));
                 }
                 self.save_soon(now);
             }
@@ -123,6 +136,7 @@ impl<P: Plane> Core<P> {
     /// Weighs all hosts, and writes what came of it.
     pub(super) fn place(&mut self, now: Instant) {
         let Some(loaded) = self.in_force.take() else { return };
+        self.placed_at = Some(now);
         self.plan_placing(&loaded, now);
         let is_changed = self.weigh(&loaded, now);
         if is_changed {
@@ -135,6 +149,7 @@ impl<P: Plane> Core<P> {
             }
         }
         self.in_force = Some(loaded);
+        self.unpin_waiting();
         if is_changed {
             self.publish(now);
         }
