@@ -1,90 +1,65 @@
-//! A configuration file: the values that both daemons' files are made of, with complaints on every one of them, as a
-//! check would make them. Whatever the text is, there is a value or an error that can be shown.
+//! A router's configuration, and behind a line `---` its hosts file: the daemon's own code reads them. Whatever the text is,
+//! it becomes settings that can be worked with, or a refusal that shows the line.
 
 #![no_main]
+#![allow(dead_code, unused_imports, reason = "the modules have more than what a configuration needs")]
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::LazyLock;
+#[path = "../../../slr-router/src"]
+mod router {
+    pub mod config;
+    pub mod hosts;
+}
 
-use ipnet::IpNet;
 use libfuzzer_sys::fuzz_target;
-use serde::Deserialize;
-use slr_daemon::config::{Complaint, parse_checked};
-use slr_model::{
-    ClassName, EchoPolicy, HostState, KeyMask, LoadName, Loads, MacAddr, NodeName, OrphanPolicy, PlacementPolicy, Role,
-    Service, ServiceKey, Tier, VirtualSubnet, Weight,
-};
-use slr_policy::{Expression, Vocabulary};
-use toml::Spanned;
+use router::config::Settings;
+use router::{config, hosts};
+use slr_fuzz::{assert_shows_line, evaluate};
+use slr_policy::{Policy, compile_aggregate};
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    name: Option<Spanned<NodeName>>,
-    tier: Option<Spanned<Tier>>,
-    role: Option<Spanned<Role>>,
-    address: Option<Spanned<IpAddr>>,
-    listen: Option<Spanned<SocketAddr>>,
-    mac: Option<Spanned<MacAddr>>,
-    state: Option<Spanned<HostState>>,
-    weight: Option<Spanned<Weight>>,
-    loads: Option<Spanned<Loads>>,
-    load: Option<Spanned<LoadName>>,
-    policy: Option<Spanned<PlacementPolicy>>,
-    cost: Option<Spanned<String>>,
-    #[serde(default)]
-    sources: Vec<Spanned<IpNet>>,
-    #[serde(default)]
-    service: Vec<Spanned<ServiceKey>>,
-    #[serde(default)]
-    subnet: Vec<Subnet>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Subnet {
-    prefix: Spanned<VirtualSubnet>,
-    key: Option<Spanned<KeyMask>>,
-    orphans: Option<Spanned<OrphanPolicy>>,
-    echo: Option<Spanned<EchoPolicy>>,
-    class: Option<Spanned<ClassName>>,
-    #[serde(default)]
-    services: Vec<Spanned<Service>>,
-}
-
-static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
-    Vocabulary::new([("load", 0.5), ("share", 1.0), ("rtt_ms", 1.0), ("weight", 1.0), ("hour", 12.0)]).with_loads()
-});
+/// What the files are called in complaints.
+const CONFIG: &str = "slr-router.toml";
+const HOSTS: &str = "hosts.toml";
 
 fuzz_target!(|text: &str| {
-    if let Err(error) = parse_checked::<File, ()>("slr-router.toml", text, |file| Err(complaints(&file))) {
-        // Everything up to here could be read; this is what an operator is shown.
-        std::hint::black_box(error.to_string());
+    let (config, hosts) = text.split_once("\n---\n").unwrap_or((text, ""));
+    match Settings::parse(CONFIG, config) {
+        Ok(settings) => {
+            accepted(&settings);
+            match hosts::parse(HOSTS, hosts, &settings) {
+                Ok(hosts) => hosts.iter().for_each(|host| served(host, &settings)),
+                Err(error) => assert_shows_line(HOSTS, hosts, &error),
+            }
+        }
+        Err(error) => assert_shows_line(CONFIG, config, &error),
     }
 });
 
-/// One complaint for each value there is; a formula is compiled, and evaluated if it compiles.
-fn complaints(file: &File) -> Vec<Complaint> {
-    let mut found = Vec::new();
-    macro_rules! complain {
-        ($($value:expr),* $(,)?) => {
-            $(for value in ($value).iter() {
-                found.push(Complaint::new(value.span(), format!("{:?}", value.get_ref()), "write something else"));
-            })*
-        };
+/// What a check has to have seen to, and expressions that say what they said.
+fn accepted(settings: &Settings) {
+    let tunnels = &settings.tunnel_addresses;
+    assert!(tunnels.iter().all(|address| !settings.subnets.iter().any(|subnet| subnet.prefix.contains(*address))));
+    for family in [true, false] {
+        assert!(settings.sources.iter().filter(|net| net.addr().is_ipv4() == family).count() <= 1);
     }
-    complain!(&file.name, &file.tier, &file.role, &file.address, &file.listen, &file.mac, &file.state, &file.weight);
-    complain!(&file.loads, &file.load, &file.policy, &file.sources, &file.service);
-    for subnet in &file.subnet {
-        complain!([&subnet.prefix], &subnet.key, &subnet.orphans, &subnet.echo, &subnet.class, &subnet.services);
-    }
-    if let Some(cost) = &file.cost {
-        match Expression::compile(cost.get_ref(), &VOCABULARY) {
-            Ok(expression) => {
-                let _ = expression.evaluate(|_| Some(0.5));
-            }
-            Err(error) => found.push(Complaint::new(cost.span(), error.to_string(), "")),
+    for subnet in &settings.subnets {
+        evaluate(&subnet.aggregate);
+        assert_eq!(compile_aggregate(subnet.aggregate.source()).as_ref(), Ok(&subnet.aggregate));
+        for policy in std::iter::once(&subnet.policy).chain(subnet.rules.iter().map(|rule| &rule.policy)) {
+            assert_eq!(policy.damping.check(), Ok(()));
+            evaluate(&policy.cost);
+            assert_eq!(Policy::compile_cost(policy.cost.source()).as_ref(), Ok(&policy.cost));
+        }
+        for class in subnet.rules.iter().filter_map(|rule| rule.class.as_ref()) {
+            assert!(subnet.classes.iter().any(|known| known.name == *class));
         }
     }
-    found
+}
+
+/// A host is reached without coming back here, and serves what this router has.
+fn served(host: &hosts::Host, settings: &Settings) {
+    assert!(!settings.tunnel_addresses.contains(&host.address));
+    assert!(settings.sources.iter().any(|net| net.addr().is_ipv4() == host.address.is_ipv4()));
+    for prefix in &host.subnets {
+        assert!(settings.subnets.iter().any(|subnet| subnet.prefix == *prefix));
+    }
 }
