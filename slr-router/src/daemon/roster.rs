@@ -46,8 +46,7 @@ impl Daemon {
         self.roster.due = None;
         let Some(control) = &self.control else { return };
         let hosts = self.core.fleet().registry().hosts().filter(|host| host.role() == Role::Host);
-        let node =
-            |host: HostView| RosterNode { name: host.name().clone(), tunnel_addresses: host.tunnels().to_vec() };
+        let node = |host: HostView| RosterNode { name: host.name().clone(), tunnel_addresses: host.tunnels().to_vec() };
         let generation = self.roster.newest.generation + 1;
         self.roster.newest = Arc::new(Roster { generation, nodes: hosts.map(node).collect() });
         for connection in control.hub().connections() {
