@@ -9,12 +9,12 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use ipnet::IpNet;
 use slr_control::{ChildLink, Endpoint, LinkEvent, Target, Trust, TrustFiles};
-use slr_model::{Advert, HostState, NodeName, Role, ServiceKey};
+use slr_model::{Advert, HostState, Identity, NodeName, Role, ServiceKey};
 use slr_session::conversation::{BackoffSettings, ChildEvent, ChildPhase, ChildSettings, Counters};
 use slr_wire::Code;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Control, Parent, Settings};
+use crate::config::{Control, Parent, Settings, Subnet};
 use crate::drain::Hearing;
 use crate::status;
 
@@ -275,5 +275,22 @@ pub fn trust(control: &Control, settings: &Settings) -> Result<std::sync::Arc<Tr
             "{file} does not allow tunnel address {address}: renew it with the address, or correct [tunnel] addresses"
         );
     }
+    for complaint in foreign_subnets(identity, settings, &file.to_string()) {
+        tracing::warn!("{complaint}");
+    }
     Ok(trust)
+}
+
+/// Subnets that this host is configured to serve and whose services its parents will refuse. No reason to serve none: the
+/// rest stands, as it does with the parents.
+fn foreign_subnets(identity: &Identity, settings: &Settings, file: &str) -> Vec<String> {
+    let foreign = settings.subnets.iter().filter(|subnet| !identity.allows_subnet(subnet.prefix));
+    let complaint = |subnet: &Subnet| {
+        format!(
+            "[[subnet]] {}: {file} does not allow {}, so parents refuse its services: renew it with the subnet, or stop \
+             serving it",
+            subnet.name, subnet.prefix
+        )
+    };
+    foreign.map(complaint).collect()
 }

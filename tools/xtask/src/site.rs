@@ -189,7 +189,7 @@ impl Site {
             return true;
         }
         // Those that all sites have; more of them where a test adds some.
-        let services = self.options.hosts.len() * self.options.subnets.len() * 2;
+        let services = self.options.hosts.len() * self.options.subnets.len() * 3;
         let active = |states: Value| {
             states.as_array().is_some_and(|all| all.len() >= services && all.iter().all(|s| s["state"] == "active"))
         };

@@ -176,7 +176,9 @@ impl Scene {
         let begin = Instant::now();
         assert!(become_within(&self.site, SOON, host, "", "active"), "{host} does not return: {:?}", self.states(host));
         times.note("until the state is active again", begin.elapsed());
-        assert!(self.ramp(host) < 1.0, "{host} gets its whole share at once");
+        let ramp = self.ramp(host);
+        let log = || self.site.router().map(|router| router.log_tail()).unwrap_or_default();
+        assert!(ramp < 1.0, "{host} gets its whole share at once: {}", log());
         eventually(SOON, "the share to be whole again", || self.ramp(host) >= 1.0);
         let whole = Instant::now();
         eventually(SOON, "a new flow at the returned host", || self.last(host) > whole);
@@ -366,7 +368,7 @@ fn try_hostd(scene: &mut Scene, absence: Absence, host: &str, times: &mut Times)
     for (service, way) in &ways {
         assert_eq!(way, &["active > silent", "silent > active"], "{absence:?}: {host} {service}");
     }
-    println!("hostd of {host} {absence:?}: {} of 8 services were silent for a while", ways.len());
+    println!("hostd of {host} {absence:?}: {} of 12 services were silent for a while", ways.len());
     assert_eq!(scene.beside_all(), before, "hostd {absence:?}: flows moved or went");
 }
 

@@ -218,7 +218,7 @@ socket = {:?}
     text + &lines.tables
 }
 
-/// nginx and the UDP echo, checked at their virtual addresses.
+/// nginx and the UDP echo, checked at their virtual addresses; and whatever else a test starts there, unchecked.
 fn services(text: &mut String, subnet: &str, weight: u16, timeout_ms: Option<u32>) {
     let timeout = timeout_ms.map(|timeout_ms| format!(", timeout_ms = {timeout_ms}")).unwrap_or_default();
     let http = format!(r#"{{ kind = "http", path = "/who"{timeout} }}"#);
@@ -226,6 +226,7 @@ fn services(text: &mut String, subnet: &str, weight: u16, timeout_ms: Option<u32
         ("tcp/80", http.as_str()),
         ("udp/7", r#"{ kind = "udp", send = "well?", expect = "well?", interval_ms = 1000, timeout_ms = 1000 }"#),
     ];
+    let _ = write!(text, "\n[[service]]\nsubnet = \"{subnet}\"\nweight = {weight}\n");
     for (service, check) in checks {
         let _ = write!(
             text,

@@ -1,5 +1,6 @@
 //! The site's certificates, made by `slr-ca` as an operator makes them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -90,6 +91,25 @@ pub struct Files {
 }
 
 impl Files {
+    /// Puts copies of other files in the place of these.
+    pub fn replace_with(&self, other: &Files) -> Result<()> {
+        for (from, to) in [(&other.ca, &self.ca), (&other.crl, &self.crl), (&other.key, &self.key)] {
+            fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+        }
+        // The certificate at last: that is when a daemon finds a pair.
+        fs::copy(&other.certificate, &self.certificate).context("copy a certificate")?;
+        Ok(())
+    }
+
+    /// Trusts another authority as well, and takes its revocation list.
+    pub fn trust_also(&self, other: &Files) -> Result<()> {
+        for (from, to) in [(&other.ca, &self.ca), (&other.crl, &self.crl)] {
+            let both = [fs::read(to)?, fs::read(from)?].concat();
+            fs::write(to, both).with_context(|| format!("add {} to {}", from.display(), to.display()))?;
+        }
+        Ok(())
+    }
+
     /// As `[control]` names them.
     pub fn toml(&self) -> String {
         format!(
