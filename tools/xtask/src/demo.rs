@@ -6,6 +6,7 @@ use std::{io, thread};
 use anyhow::{Context, Result};
 use clap::Args;
 use nix::sys::signal::Signal;
+use xtask::servers;
 use xtask::site::{CLIENT_RANGES, HOSTS, Site, SiteOptions, VIRTUAL};
 use xtask::traffic::{self, Report};
 use xtask::watch::Watch;
@@ -65,13 +66,32 @@ pub fn run(options: &Options) -> Result<bool> {
     println!("{}", tables::kinds(&report));
     scenes.check("no flow noticed", report.total("failed") == 0 && report.total("changed_server") == 0);
 
-    let (report, answer) = scenes
-        .step("weights changed to 100 : 10 : 100 under load, by `slr-router reload`", || new_weights(&mut site))?;
-    println!("{}\n{}", answer.trim_end(), tables::hosts(&site)?);
+    let report = scenes
+        .step("h2's weight lowered to 10 under load, by its own configuration and `hostd reload`", || {
+            new_weight(&mut site)
+        })?;
+    println!("{}", tables::hosts(&site)?);
     scenes.check(
         "established flows stayed where they were",
         report.total("failed") == 0 && report.total("changed_server") == 0,
     );
+
+    let (report, said) =
+        scenes.step("h1 drained under load: `slr-router drain h1 --wait`, then undrained", || drain(&site))?;
+    println!("{said}{}", tables::kinds(&report));
+    scenes.check("no request failed", report.total("failed") == 0);
+
+    let (seconds, states, report) =
+        scenes.step("nginx on h3 frozen (SIGSTOP) under load; the UDP echo beside it is well", || frozen(&site))?;
+    println!("{states}\n{}", tables::kinds(&report));
+    scenes.check(
+        &format!("h3 was down for tcp/80 after {seconds:.2} s, and for nothing else"),
+        seconds <= 1.5 && report.total("failed") == 0 && report.total("changed_server") == 0,
+    );
+
+    let (seconds, log) = scenes.step("h2's certificate revoked: `slr-ca revoke h2`", || revoked(&site))?;
+    println!("{log}");
+    scenes.check(&format!("h2 was gone after {seconds:.2} s"), seconds <= 2.0);
 
     println!("{}", tables::reasons(&site)?);
     let drops = site.drops("slr1")?;
@@ -145,15 +165,75 @@ fn killed_router(site: &mut Site) -> Result<Report> {
     running.finish()
 }
 
-fn new_weights(site: &mut Site) -> Result<(Report, String)> {
+fn new_weight(site: &mut Site) -> Result<Report> {
     let words = format!("{} --flow keepalive=50 --think 20ms --duration 3s", targets());
     let running = traffic::start(site.lab(), "c1", &words)?;
     thread::sleep(Duration::from_millis(500)); // as above
-    *site.options_mut() = SiteOptions::default().weights([100, 10, 100]);
-    site.write_config("slr1")?;
-    let (answer, accepted) = site.reload()?;
+    *site.options_mut() = SiteOptions::default().weights([100, 10, 50]);
+    site.write_config("h2")?;
+    let (answer, accepted) = site.reload_host("h2")?;
     if !accepted {
-        return Err(io::Error::other(answer)).context("slr-router refused the new weights");
+        return Err(io::Error::other(answer)).context("hostd refused the new weight");
     }
-    Ok((running.finish()?, answer))
+    running.finish()
+}
+
+fn drain(site: &Site) -> Result<(Report, String)> {
+    let words = format!("{} --flow http=10 --duration 5s", targets());
+    let running = traffic::start(site.lab(), "c1", &words)?;
+    thread::sleep(Duration::from_millis(500)); // as above
+    let (said, accepted) = site.tell("slr1", "slr-router", &["drain", "h1", "--wait", "--timeout", "20"])?;
+    if !accepted {
+        return Err(io::Error::other(said)).context("h1 does not drain");
+    }
+    let (answer, accepted) = site.tell("slr1", "slr-router", &["undrain", "h1"])?;
+    if !accepted {
+        return Err(io::Error::other(answer)).context("h1 stays drained");
+    }
+    Ok((running.finish()?, said))
+}
+
+/// How long it took until the router knew, and what clients saw meanwhile.
+fn frozen(site: &Site) -> Result<(f64, String, Report)> {
+    let words = format!("{} --flow udp=20 --udp-port 7 --messages 100 --interval 30ms", targets());
+    let running = traffic::start(site.lab(), "c1", &words)?;
+    thread::sleep(Duration::from_millis(500)); // as above
+    let began = Instant::now();
+    servers::signal_nginx(site, "h3", Signal::SIGSTOP)?;
+    let is_down = slr_testkit::holds_within(Duration::from_secs(5), || frozen_alone(site).unwrap_or(false));
+    let seconds = if is_down { began.elapsed().as_secs_f64() } else { f64::INFINITY };
+    let states = tables::states(site, "h3")?;
+    let report = running.finish()?;
+    servers::signal_nginx(site, "h3", Signal::SIGCONT)?;
+    Ok((seconds, states, report))
+}
+
+/// Whether h3 is down for its web servers and active for everything else.
+fn frozen_alone(site: &Site) -> Result<bool> {
+    let states = site.show("states")?;
+    let own = states.as_array().context("states are a list")?.iter().filter(|state| state["host"] == "h3");
+    let mut found = 0;
+    for state in own {
+        found += 1;
+        let is_web = state["service"].as_str().is_some_and(|service| service.starts_with("tcp/80@"));
+        if state["state"] != if is_web { "down" } else { "active" } {
+            return Ok(false);
+        }
+    }
+    Ok(found > 0)
+}
+
+/// How long it took until the router had no hop for h2 any more, and what it said.
+fn revoked(site: &Site) -> Result<(f64, String)> {
+    let began = Instant::now();
+    site.authority()?.revoke("h2", &["slr1"])?;
+    let is_gone = || {
+        let hosts = site.show("hosts").ok();
+        hosts.is_some_and(|hosts| hosts.as_array().is_some_and(|all| all.iter().all(|host| host["name"] != "h2")))
+    };
+    let is_gone = slr_testkit::holds_within(Duration::from_secs(5), is_gone);
+    let seconds = if is_gone { began.elapsed().as_secs_f64() } else { f64::INFINITY };
+    let log = site.router()?.log_tail();
+    let said = log.lines().rev().find(|line| line.contains("revoked")).unwrap_or("").trim().to_owned();
+    Ok((seconds, said))
 }

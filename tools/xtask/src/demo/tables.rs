@@ -58,6 +58,14 @@ pub fn hosts(site: &Site) -> Result<String> {
     ))
 }
 
+/// A host's services as the router has them.
+pub fn states(site: &Site, host: &str) -> Result<String> {
+    let states = site.show("states")?;
+    let own = states.as_array().context("states are a list")?.iter().filter(|state| state["host"] == host);
+    let rows = own.map(|state| ["service", "state", "reason"].map(|field| text(&state[field])).to_vec());
+    Ok(table(&format!("The services of {host}, as the SLR has them"), &["service", "state", "reason"], rows))
+}
+
 /// Flows by kind, as the client saw them.
 pub fn kinds(report: &Report) -> String {
     let rows = report.kinds().map(|kind| {
