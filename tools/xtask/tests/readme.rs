@@ -23,7 +23,8 @@ fn issue(readme: &str, dir: &Path) {
     let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("    slr-ca ")).collect();
     assert_eq!(commands.len(), 3, "init, the router, the host");
     for command in commands {
-        let output = Command::new(program("slr-ca").unwrap()).current_dir(dir).args(command.split(' ')).output().unwrap();
+        let output =
+            Command::new(program("slr-ca").unwrap()).current_dir(dir).args(command.split(' ')).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "slr-ca {command}:\n{text}");
     }
