@@ -34,6 +34,7 @@ enum slr_const {
 	SLR_BUCKETS = 65536, /* client prefixes with a promotion budget; LRU */
 	SLR_PENDING_WAYS = 8, /* pending flows that share a set: a power of two; few sets overflow before a quarter is taken */
 	SLR_VLAN_TAGS_MAX = 2, /* 802.1ad and 802.1Q */
+	SLR_REASONS_MAX = 128, /* of one program; a bound of its own, so that a new reason does not change its table's size */
 	SLR_EXT_HEADERS_MAX = 6, /* RFC 8200 knows six worth passing */
 	SLR_CHAIN_MAX = 3, /* tunnel headers of a chain: the three hosts of a slot */
 	SLR_TTL = 64, /* outer TTL and hop limit */
@@ -334,6 +335,7 @@ struct abi_anchor {
 #ifndef SLR_ABI_NEXT
 _Static_assert(sizeof(struct flow) == 16, "a flow is two words");
 #endif
+_Static_assert(SLR_R_NUM <= SLR_REASONS_MAX && SLR_H_NUM <= SLR_REASONS_MAX, "a place for each reason");
 _Static_assert(sizeof(struct flow_key_v4) == 16, "no padding in a key");
 _Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");
 _Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");

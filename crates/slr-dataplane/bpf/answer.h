@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* answer.h - what the router says itself, in the virtual address's name: echo replies, and the right MTU to whoever sent a
- * datagram that does not fit. All of it at a bounded rate. */
+/* answer.h - what the router says itself. In the virtual address's name: echo replies, and the right MTU to whoever sent a
+ * datagram that does not fit, at a bounded rate. In its own: that it is there, to routers above that ask. */
 #pragma once
 
 #include "flows.h"
+#include "keepalive.h"
 #include "place.h"
 #include "tunnel.h"
 
@@ -174,4 +175,35 @@ static __always_inline int answer_echo(struct xdp_md *ctx, struct pkt *p)
 		word[1] = csum_replace(word[1], before, word[0]);
 	}
 	return SLR_R_reply_echo;
+}
+
+/* What an upstream's tunnel carried is for no virtual address: a keepalive for a tunnel address of ours, or nothing that
+ * belongs into a tunnel. p is the datagram inside; its tunnel header is off. At no bounded rate: whoever asks is
+ * registered, and is never sent more than it sent. */
+separate int answer_keepalive(struct xdp_md *ctx, struct pkt *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct slr_addr to;
+	__u64 l3, header;
+	__be16 port;
+	bool v6;
+
+	if (!p)
+		return SLR_R_unset;
+	v6 = p->family == AF_V6;
+	if (v6) {
+		__builtin_memcpy(&to, p->k6.vaddr, 16);
+		port = p->k6.vport;
+	} else {
+		to = mapped_v4(p->k4.vaddr);
+		port = p->k4.vport;
+	}
+	l3 = p->l3 & 0x1f;
+	header = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+	if (p->proto != IPPROTO_UDP || p->frag || p->l4 != l3 + header || port != bpf_htons(SLR_KEEPALIVE_PORT) ||
+	    !map_lookup(&tunnel_addrs, &to))
+		return SLR_R_drop_tunnel_inner;
+	if (!is_request(data, end, l3 + header, l3 + p->len) || turn_round(ctx, l3, v6))
+		return SLR_R_drop_keepalive;
+	return SLR_R_reply_keepalive;
 }

@@ -83,7 +83,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, struct counter);
-	__uint(max_entries, SLR_H_NUM);
+	__uint(max_entries, SLR_REASONS_MAX);
 } reasons SEC(".maps");
 
 struct {

@@ -168,33 +168,3 @@ static __always_inline int inspect_v6(struct tunnel *t, void *data, void *end)
 		return same_v6((__be32 *)&ip->daddr, t->cfg->tunnel_v6) ? CONTENT_FOR_US : SLR_H_drop_not_served;
 	return subnet_of_v6(t->cfg, &ip->saddr) == NOT_SERVED ? 0 : SLR_H_drop_spoofed_source;
 }
-
-static __always_inline int swap_macs(struct xdp_md *ctx)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 to, from;
-	__u16 to_rest, from_rest;
-
-	if (data + ETH_HLEN > end)
-		return -1;
-	to = *(__u32 *)data;
-	to_rest = *(__u16 *)(data + 4);
-	from = *(__u32 *)(data + 6);
-	from_rest = *(__u16 *)(data + 10);
-	*(__u32 *)data = from;
-	*(__u16 *)(data + 4) = from_rest;
-	*(__u32 *)(data + 6) = to;
-	*(__u16 *)(data + 10) = to_rest;
-	return 0;
-}
-
-/* Checksum of an IPv4 header without options, whose checksum field is 0. */
-static __always_inline __u16 header_csum(struct iphdr *ip)
-{
-	__u16 *word = (__u16 *)ip;
-	__u32 sum = 0;
-
-	for (int i = 0; i < 10; i++)
-		sum += word[i];
-	return csum_fold(sum);
-}

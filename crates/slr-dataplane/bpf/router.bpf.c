@@ -109,6 +109,9 @@ static __always_inline int parse_network(struct xdp_md *ctx, struct pkt *p, __u6
 	return SLR_R_pass_not_ip;
 }
 
+/* No reason, but what strip() finds: the content is for no virtual address. */
+#define NOT_VIRTUAL (-1)
+
 /* A tunnel packet: if it is for us and from a registered upstream, only the datagram inside remains. */
 separate int strip(struct xdp_md *ctx, struct pkt *p)
 {
@@ -157,7 +160,7 @@ separate int strip(struct xdp_md *ctx, struct pkt *p)
 	}
 	if (p->proto == IPPROTO_IPIP || p->proto == IPPROTO_IPV6)
 		return SLR_R_drop_tunnel_nested;
-	return find_subnet(p) ? 0 : SLR_R_drop_tunnel_inner;
+	return find_subnet(p) ? 0 : NOT_VIRTUAL;
 }
 
 /* The hop of a pinned flow; p holds the path. */
@@ -225,6 +228,8 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 		return why == SLR_R_pass_not_ip ? why : refuse(p, why);
 	if (unlikely(p->proto == IPPROTO_IPIP || p->proto == IPPROTO_IPV6)) {
 		why = strip(ctx, p);
+		if (why == NOT_VIRTUAL)
+			why = answer_keepalive(ctx, p); /* not called there: the stack has no room for it below strip() */
 		if (why)
 			return why;
 	}

@@ -159,6 +159,25 @@ pub fn echo_reply(frame: &[u8], datagram: &Datagram) -> Vec<u8> {
     out
 }
 
+/// The answer to a keepalive with this body: a datagram of its own, of which only the addresses, the ports and the body are
+/// those of the question.
+pub fn keepalive_reply(frame: &[u8], datagram: &Datagram, body: &[u8]) -> Vec<u8> {
+    let (from, to) = (datagram.destination, datagram.source);
+    let ports = &frame[datagram.l4..datagram.l4 + 4];
+    let len = 8 + body.len();
+    let mut udp = [&ports[2..], &ports[..2], &[0, u8::try_from(len).expect("short"), 0, 0], body].concat();
+    udp[8 + 5] = 2;
+    let sum = !fold(ones_complement_sum(pseudo_header_sum(from, to, 17, len), &udp));
+    write(&mut udp, 6, if sum == 0 { 0xffff } else { sum });
+    let mut out = link_back(frame, datagram.l3);
+    out.extend(match from.is_ipv4() {
+        true => ipv4_header(0, 20 + len, 17, from, to),
+        false => ipv6_header(0, 0, len, 17, from, to),
+    });
+    out.extend(udp);
+    out
+}
+
 /// RFC 6040 4.2: the mark of a removed outer header on the datagram inside.
 pub fn combine_congestion(inner: &mut [u8], kind: u16, outer_tos: u8) -> Result<(), R> {
     let v6 = kind == 0x86dd;

@@ -32,7 +32,13 @@ fn body() -> impl Strategy<Value = Body> {
     let sizes = || select(vec![0u16, 595, 596, 1200, 1279, 1280, 1281, 1400, 1499, 1500, 1501, 65000]);
     let tunnel = (0..4usize, 0..3usize, 0..4usize, sizes(), sizes())
         .prop_map(|(kind, host, source, len, mtu)| Body::TunnelError { kind, host, source, len, mtu });
+    let to_port = select(vec![6101u16, 6101, 6101, 6101, 6101, 6101, 6100]);
+    let kind = select(vec![1u8, 1, 1, 1, 1, 1, 2]);
+    let cut = prop_oneof![4 => Just(0usize), 1 => 0..40usize];
+    let keepalive = (prop::bool::weighted(0.9), to_port, kind, cut)
+        .prop_map(|(for_us, port, kind, cut)| Body::Keepalive { for_us, port, kind, cut });
     prop_oneof![
+        4 => keepalive,
         12 => tcp(),
         6 => port().prop_map(|(port, vport)| Body::Udp { port, vport }),
         3 => (0..3u16).prop_map(Body::Echo),

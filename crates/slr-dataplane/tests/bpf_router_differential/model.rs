@@ -9,7 +9,7 @@ use slr_dataplane::router::{Desired, Host, Route, Subnet};
 use slr_model::{HopId, HostState, KeyMask, OrphanPolicy, VirtualSubnet, Weight};
 use slr_policy::{Member, Placement, Ring};
 
-use crate::parse::{self, Datagram, Fragment, IN_IP, TCP, Unreadable};
+use crate::parse::{self, Datagram, Fragment, IN_IP, TCP, UDP, Unreadable};
 use crate::{emit, routing};
 
 const FIN: u8 = 1;
@@ -141,6 +141,10 @@ impl Model {
             && self.desired.tunnel_addresses.contains(&packet.datagram.destination)
         {
             packet = self.strip(&packet).map_err(stop)?;
+            if self.subnet(packet.datagram.destination).is_none() {
+                let answer = self.keepalive(&packet).map_err(stop)?;
+                return Ok(Decision { reason: R::ReplyKeepalive, packet: Some(answer) });
+            }
         }
         let stop = |reason| (reason, packet.frame.clone());
         let datagram = &packet.datagram;
@@ -193,8 +197,28 @@ impl Model {
         if IN_IP.contains(&datagram.protocol) {
             return Err(R::DropTunnelNested);
         }
-        self.subnet(datagram.destination).ok_or(R::DropTunnelInner)?;
         Ok(Packet { frame, datagram })
+    }
+
+    /// What a tunnel may carry besides datagrams for virtual addresses (docs/wire.md, "Tunnel keepalive").
+    fn keepalive(&self, packet: &Packet) -> Result<Vec<u8>, R> {
+        let datagram = &packet.datagram;
+        let header = if datagram.source.is_ipv4() { 20 } else { 40 };
+        let for_us = self.desired.tunnel_addresses.contains(&datagram.destination);
+        let to_port = datagram.ports.filter(|_| datagram.protocol == UDP).map(|(_, to)| to);
+        if !for_us || to_port != Some(6101) || datagram.l4 != datagram.l3 + header || datagram.fragment != Fragment::No
+        {
+            return Err(R::DropTunnelInner);
+        }
+        // By UDP's own length, which the reading above found to fit.
+        let udp = &packet.frame[datagram.l4..];
+        let body = &udp[8..usize::from(parse::word(udp, 4))];
+        match body {
+            [b'S', b'L', b'R', b'K', 1, 1, ..] if body.len() >= 24 => {
+                Ok(emit::keepalive_reply(&packet.frame, datagram, &body[..24]))
+            }
+            _ => Err(R::DropKeepalive),
+        }
     }
 
     fn transport(&mut self, datagram: &Datagram) -> Result<(R, Path), R> {

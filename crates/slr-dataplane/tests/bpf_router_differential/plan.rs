@@ -103,11 +103,39 @@ pub enum FragmentPlan {
 
 #[derive(Clone, Debug)]
 pub enum Body {
-    Tcp { port: u16, vport: u16, flags: u8, seq: u32 },
-    Udp { port: u16, vport: u16 },
+    Tcp {
+        port: u16,
+        vport: u16,
+        flags: u8,
+        seq: u32,
+    },
+    Udp {
+        port: u16,
+        vport: u16,
+    },
     Echo(u16),
-    ReplyError { kind: usize, udp: bool, port: u16, vport: u16, same_address: bool, quoted: usize },
-    TunnelError { kind: usize, host: usize, source: usize, len: u16, mtu: u16 },
+    /// To a tunnel address of ours, or to what stands in the plan.
+    Keepalive {
+        for_us: bool,
+        port: u16,
+        kind: u8,
+        cut: usize,
+    },
+    ReplyError {
+        kind: usize,
+        udp: bool,
+        port: u16,
+        vport: u16,
+        same_address: bool,
+        quoted: usize,
+    },
+    TunnelError {
+        kind: usize,
+        host: usize,
+        source: usize,
+        len: u16,
+        mtu: u16,
+    },
     Icmp(u8),
     Protocol(u8),
 }
@@ -174,6 +202,13 @@ impl Plan {
                     OUR_SOURCES4[*source]
                 }
             }
+            Body::Keepalive { for_us: true, .. } => {
+                if self.v6 {
+                    TUNNEL6
+                } else {
+                    TUNNEL4
+                }
+            }
             _ => {
                 if self.v6 {
                     TO6[self.to]
@@ -218,6 +253,10 @@ impl Plan {
                 packet.tcp(*port, *vport).flags(*flags).seq(*seq).payload_len(self.payload)
             }
             Body::Udp { port, vport } => packet.udp(*port, *vport).payload_len(self.payload),
+            Body::Keepalive { port, kind, cut, .. } => {
+                let question = [&b"SLRK"[..], &[1, *kind, 0, 0], &[0x11; 16], &vec![0xee; self.payload]].concat();
+                packet.udp(9000, *port).payload(&question[..question.len().saturating_sub(*cut)])
+            }
             Body::Echo(id) => packet.echo_request(*id, 1).payload_len(self.payload),
             Body::Icmp(kind) => packet.icmp(*kind, 0, [0; 4]).payload_len(self.payload),
             Body::Protocol(number) => packet.next((*number).into()).payload_len(self.payload),

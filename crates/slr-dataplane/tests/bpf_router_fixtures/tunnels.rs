@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
             table.extend(stripped(o, f));
             table.extend(congestion(o, f));
             table.extend(inner(o, f));
+            table.extend(keepalives(o, f));
         }
     }
     table
@@ -225,6 +226,117 @@ fn inner(o: &Outer, f: &Family) -> Vec<Case> {
             .send(from(f.client, f.any).next(4).payload_len(40).build(), R::DropProtocol)
             .send(from(f.client, f.any).next(41).payload_len(60).build(), R::DropProtocol),
     ]
+}
+
+/// Where a router above listens for answers: an address of its own, not of its tunnels' prefix.
+fn prober(f: &Family) -> &'static str {
+    if f.v6 { "fd00:9:1::2" } else { "10.9.1.2" }
+}
+
+/// Our tunnel address of the family.
+fn us(f: &Family) -> &'static str {
+    OUTERS[usize::from(f.v6)].us
+}
+
+fn question(kind: u8) -> Vec<u8> {
+    [&b"SLRK"[..], &[1, kind, 0, 0], &[0x11; 8], &[0x99; 8]].concat()
+}
+
+/// The answer to a request from port 9000, behind this link header.
+fn reply(back: Packet, f: &Family) -> Vec<u8> {
+    let back = ip(back, us(f), prober(f));
+    let back = if f.v6 { back } else { back.df() };
+    back.udp(6101, 9000).payload(question(2)).build()
+}
+
+/// What a router above asks, and what only looks like it.
+fn keepalives(o: &Outer, f: &Family) -> Vec<Case> {
+    let name = |text: &str| case(format!("a keepalive, {} in {}: {text}", f.name, o.name));
+    let start = || ip(pkt(), prober(f), us(f));
+    let asked = |port: u16, body: Vec<u8>| start().udp(9000, port).payload(body).build();
+    let whole = asked(6101, question(1));
+    let mut table = Vec::new();
+    for tags in [&[][..], &[5], &[5, 6]] {
+        let tagged = |from: Packet| tags.iter().fold(from, |link, tag| link.vlan(*tag));
+        let back = tagged(pkt().eth(GATEWAY_MAC, OUR_MAC));
+        let outer = ip(tagged(link()), o.upstream, o.us).tos(0xb8).ttl(3);
+        let mut padded = wrap(outer.clone(), f, &whole);
+        padded.extend([0xee; 6]);
+        let long = asked(6101, [question(1), vec![0xee; 1_300]].concat());
+        table.push(
+            name(&format!("behind {} tags, answered without the tunnel", tags.len()))
+                .send(wrap(outer.clone(), f, &whole), R::ReplyKeepalive)
+                .reply(reply(back.clone(), f))
+                .send(padded, R::ReplyKeepalive)
+                .reply(reply(back.clone(), f))
+                .send(wrap(outer, f, &long), R::ReplyKeepalive)
+                .reply(reply(back, f)),
+        );
+    }
+    let with = |at: usize, value: u8| {
+        let mut body = question(1);
+        body[at] = value;
+        asked(6101, body)
+    };
+    let length = |len: u16| start().udp(9000, 6101).length(len).payload(question(1)).build();
+    let fragment = if f.v6 { start().fragment_header(0, true, 5) } else { start().id(5).fragment(0, true) };
+    let behind = if f.v6 { start().destination_options(&[5, 2, 0, 0]) } else { start().options(&[1; 4]) };
+    let to = |to: &str| ip(pkt(), prober(f), to).udp(9000, 6101).payload(question(1)).build();
+    let mut refused = name("what is none");
+    for (datagram, reason) in [
+        (with(0, b'X'), R::DropKeepalive),
+        (with(4, 2), R::DropKeepalive),
+        (with(5, 2), R::DropKeepalive),
+        (asked(6101, question(1)[..23].to_vec()), R::DropKeepalive),
+        (asked(6101, Vec::new()), R::DropKeepalive),
+        (length(31), R::DropKeepalive),
+        (length(33), R::DropTunnelInner),
+        (asked(6100, question(1)), R::DropTunnelInner),
+        (start().tcp(9000, 6101).payload(question(1)).build(), R::DropTunnelInner),
+        (fragment.udp(9000, 6101).payload(question(1)).build(), R::DropTunnelInner),
+        (behind.udp(9000, 6101).payload(question(1)).build(), R::DropTunnelInner),
+        (to(f.foreign), R::DropTunnelInner),
+        (to(prober(f)), R::DropTunnelInner),
+    ] {
+        refused = refused.send(wrap(tunnel(o), f, &datagram), reason);
+    }
+    let congested = wrap(tunnel(o).tos(3), f, &whole);
+    table.extend([
+        refused.send(congested, R::DropEcn),
+        name("of a stranger").send(wrap(from(o.stranger, o.us), f, &whole), R::DropTunnelStranger),
+        name("without a tunnel").send([&link().build()[..12], &type_of(f), &whole].concat(), R::PassNotOurs),
+    ]);
+    table
+}
+
+fn type_of(f: &Family) -> [u8; 2] {
+    if f.v6 { [0x86, 0xdd] } else { [0x08, 0x00] }
+}
+
+#[test]
+fn a_keepalive_cut_at_any_byte_is_not_answered() {
+    let bed = Bed::new(site::site());
+    for o in &OUTERS {
+        for f in &FAMILIES {
+            let whole = ip(pkt(), prober(f), us(f)).udp(9000, 6101).payload(question(1)).build();
+            for len in 0..whole.len() {
+                let mut cut = whole[..len].to_vec();
+                // As it was cut, and with its own lengths made right.
+                for repaired in [false, true] {
+                    if repaired && len >= if f.v6 { 48 } else { 28 } {
+                        let (at, ip_len) = if f.v6 { (4, len - 40) } else { (2, len) };
+                        let udp = if f.v6 { 40 } else { 20 };
+                        cut[at..at + 2].copy_from_slice(&u16::try_from(ip_len).expect("short").to_be_bytes());
+                        cut[udp + 4..udp + 6].copy_from_slice(&u16::try_from(len - udp).expect("short").to_be_bytes());
+                    }
+                    let reason = bed.send(&wrap(tunnel(o), f, &cut)).reason;
+                    let dropped = matches!(reason, R::DropTunnelInner | R::DropKeepalive);
+                    assert!(dropped, "{} in {}, {len} bytes: {reason:?}", f.name, o.name);
+                }
+            }
+            assert_eq!(bed.send(&wrap(tunnel(o), f, &whole)).reason, R::ReplyKeepalive, "{} in {}", f.name, o.name);
+        }
+    }
 }
 
 #[test]
