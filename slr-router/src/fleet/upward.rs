@@ -87,3 +87,18 @@ fn weight(hosts: &[AggregateHost], members: usize) -> Weight {
     let sum = active.saturating_mul(usize::from(Weight::default().get())).div_ceil(members.max(1));
     Weight::new(u16::try_from(sum).unwrap_or(u16::MAX).min(Weight::MAX)).expect("within the scale")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_members_of_a_cluster_share_the_weight_of_their_hosts() {
+        let host = |active| AggregateHost { active, load: None, cost: None, flows: None, routing_cost: 1.0 };
+        let hosts = |active: usize| [vec![host(true); active], vec![host(false); 2]].concat();
+        let table = [(0, 1, 0), (1, 1, 100), (2, 2, 100), (3, 2, 150), (1, 3, 34), (12, 1, 1_000), (12, 2, 600)];
+        for (active, members, expected) in table {
+            assert_eq!(weight(&hosts(active), members).get(), expected, "{active} hosts, {members} members");
+        }
+    }
+}
