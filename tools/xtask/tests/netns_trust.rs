@@ -153,7 +153,8 @@ fn a_host_without_the_right_certificate_gets_no_packet_and_both_logs_say_why() {
     double.trust_also(&scene.site.files("h1")).unwrap();
     let case = "another authority of the same name";
     let router = ["connection refused", "is another trust domain's", "use certificates of one slr-ca on both"];
-    let host = ["our certificate is another trust domain's", "copy its ca.pem to the node that refuses"];
+    // Two authorities of one name cannot be told apart: their revocation lists do not verify, so nobody is believed.
+    let host = ["other node's certificate is another trust domain's", "use certificates of one slr-ca on both"];
     scene.arrives(case, &router, &host, |_| place.replace_with(&double).unwrap());
     scene.assert_gets_nothing(case);
 
@@ -280,9 +281,13 @@ fn a_host_that_is_revoked_while_it_serves_is_out_within_two_seconds_and_the_othe
     assert!(flows.iter().all(untouched), "flows of h1 and h2 stay where they are");
 
     let outcome = load.stop().unwrap();
-    let hit: u64 = outcome.live.iter().map(|report| report.total("failed") + report.total("changed_server")).sum();
-    println!("{hit} of {on_h3} live flows of h3 noticed, {} requests failed", outcome.requests.total("failed"));
-    assert!(hit <= on_h3, "{hit} live flows failed or moved, and h3 had {on_h3}");
+    // A flow may do both: it answers from another server, and fails there.
+    for what in ["failed", "changed_server"] {
+        let hit: u64 = outcome.live.iter().map(|report| report.total(what)).sum();
+        println!("{what}: {hit} of {on_h3} live flows of h3");
+        assert!(hit <= on_h3, "{what}: {hit} live flows, and h3 had {on_h3}");
+    }
+    println!("{} requests failed", outcome.requests.total("failed"));
     assert!(outcome.requests.total("failed") <= 8, "requests fail that h3 was answering, no others");
 }
 
