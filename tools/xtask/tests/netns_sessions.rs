@@ -24,7 +24,7 @@ const KEEPALIVES: &str = "udp sport 6101 drop;";
 
 fn cut(site: &Site, rules: &str) {
     let chain = |hook: &str| format!("chain {hook} {{ type filter hook {hook} priority -300; {rules} }}");
-    let table = format!("table inet fault {{ {} {} }}", chain("input"), chain("output"));
+    let table = format!("table inet fault {{ {}; {}; }}", chain("input"), chain("output"));
     site.lab().sh("slr1", &format!("echo '{table}' | nft --file -")).unwrap();
 }
 
