@@ -50,7 +50,10 @@ fn svg(title: &str, panels: &[Panel]) -> String {
     SvgBackend.render_scene(&figure.render())
 }
 
-fn line((index, (name, points)): (usize, &(String, Vec<(f64, f64)>))) -> Plot {
+/// A name, and values over time.
+type Named = (String, Vec<(f64, f64)>);
+
+fn line((index, (name, points)): (usize, &Named)) -> Plot {
     let plot = LinePlot::new().with_data(rounded(points)).with_color(COLOURS[index % COLOURS.len()]);
     Plot::Line(plot.with_stroke_width(1.5).with_legend(name.clone()))
 }
