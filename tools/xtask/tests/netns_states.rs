@@ -269,7 +269,7 @@ fn fresh_connections(scene: &Scene) -> Running {
     let words = format!("{targets} --flow interactive=40 --interval 400ms --duration 120s");
     let running = traffic::start(scene.site.lab(), "c2", &words).unwrap();
     let has_some = |host: &&str| scene.beside(host).iter().any(|(protocol, _, _)| protocol == "tcp");
-    eventually(SOON, "connections to every host", || HOSTS.iter().all(|host| has_some(host)));
+    eventually(SOON, "connections to every host", || HOSTS.iter().all(&has_some));
     running
 }
 
