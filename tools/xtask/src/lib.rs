@@ -11,5 +11,6 @@ pub mod series;
 pub mod servers;
 pub mod site;
 pub mod states;
+pub mod tiers;
 pub mod traffic;
 pub mod watch;
