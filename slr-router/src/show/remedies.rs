@@ -39,6 +39,7 @@ pub fn remedy(reason: RouterReason) -> Option<&'static str> {
         R::DropEcn => "a router between the upstream and here marks packets whose sender knows no ECN; nothing to do",
         R::DropMartian => "no client has such an address: forged, nothing to do",
         R::DropPortZero => "no honest sender uses port 0; nothing to do",
+        R::DropKeepalive => "the upstream runs another version, or something else uses port 6101; compare the versions",
         _ => return None,
     })
 }
