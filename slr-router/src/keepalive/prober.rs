@@ -12,7 +12,7 @@ use slr_model::NodeName;
 
 use super::secret::Secret;
 use super::settings::Settings;
-use super::target::{Answer, Path, Record, Target};
+use super::target::{Answer, Path, Record, Target, Turn};
 
 /// Most targets: as many as a router has hosts, in both families.
 pub const TARGETS_MAX: usize = 8_192;
@@ -210,7 +210,8 @@ impl Prober {
     /// Puts a record back, to be looked at when a probe is to be sent or judged.
     fn schedule_again(&mut self, mut record: Record, slot: u16) {
         let judged = record.oldest_pending().map(|at| at + self.settings.reply_wait());
-        record.due = judged.map_or(record.next_send, |at| at.min(record.next_send));
+        let sends = record.next_insisting.map_or(record.next_send, |at| at.min(record.next_send));
+        record.due = judged.map_or(sends, |at| at.min(sends));
         self.schedule.insert((record.due, slot));
         self.slots[usize::from(slot)] = Some(record);
     }
@@ -253,19 +254,26 @@ impl Prober {
                 enter(&mut self.outputs, &mut record, Path::Lost, now);
             }
             if record.next_send <= now {
-                self.send(&mut record, slot, now);
+                self.send(&mut record, slot, Turn::Regular, now);
+                sent += 1;
+            } else if record.next_insisting.is_some_and(|at| at <= now) {
+                self.send(&mut record, slot, Turn::Insisting, now);
                 sent += 1;
             }
             self.schedule_again(record, slot);
         }
     }
 
-    /// One probe, and its target's next turn. Turns that were missed are not made up for.
-    fn send(&mut self, record: &mut Record, slot: u16, now: Instant) {
+    /// One probe, and its target's next turn. Turns that were missed are not made up for. A path that was alive and now is
+    /// silent is asked more often, until it answers or is lost: five losses in a row among probes that are lost by chance
+    /// are not rare enough.
+    fn send(&mut self, record: &mut Record, slot: u16, turn: Turn, now: Instant) {
         let nonce = self.secret.nonce(self.number, slot);
         let passed = now.saturating_duration_since(self.epoch).as_nanos();
         let clock_ns = u64::try_from(passed).expect("a process does not live 584 years");
-        record.sent(self.number, nonce, clock_ns, now);
+        record.sent(self.number, turn, nonce, clock_ns, now);
+        let insists = record.path == Path::Alive && record.unanswered > 0;
+        record.next_insisting = self.settings.insisting().filter(|_| insists).map(|apart| now + apart);
         record.next_send = self.turn_after(record.phase, now);
         let Target { address, other, .. } = record.target;
         self.outputs.push_back(Output::Send(Probe {

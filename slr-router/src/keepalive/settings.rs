@@ -52,7 +52,7 @@ pub enum SettingsError {
 
 impl Settings {
     /// A probe each `interval`; one is unanswered after `reply_wait`, which must be longer than any round trip; a path is
-    /// lost after `lost_after` unanswered ones in a row.
+    /// lost after `lost_after` unanswered ones in a row. See [`Settings::insisting`] for what is sent in between.
     pub fn new(interval: Duration, reply_wait: Duration, lost_after: u32) -> Result<Self, SettingsError> {
         if interval < INTERVAL_RANGE[0] || interval > INTERVAL_RANGE[1] {
             return Err(SettingsError::Interval { given: interval });
@@ -75,6 +75,13 @@ impl Settings {
     /// How long an answer may take.
     pub fn reply_wait(&self) -> Duration {
         self.reply_wait
+    }
+
+    /// Between two probes of a target that has not answered the last regular one: a quarter of the interval, but so that
+    /// not more than eight are on their way. None if that is no more often than the interval.
+    pub fn insisting(&self) -> Option<Duration> {
+        let apart = (self.interval / 4).max(self.reply_wait / 8);
+        (apart < self.interval).then_some(apart)
     }
 
     /// So many unanswered ones in a row: the path is lost.

@@ -50,6 +50,15 @@ impl Path {
     }
 }
 
+/// Why a probe was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It was the target's turn. These are counted: for the loss, and until a path is lost.
+    Regular,
+    /// A regular one was not answered. An answer ends the silence; silence says nothing more.
+    Insisting,
+}
+
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -62,6 +71,7 @@ enum Fate {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     number: u64,
+    turn: Turn,
     nonce: u64,
     clock_ns: u64,
     at: Instant,
@@ -91,11 +101,13 @@ pub struct Record {
     pub window: Window,
     /// Where in the interval its turns are.
     pub phase: Duration,
-    /// When its next probe leaves.
+    /// When its next regular probe leaves.
     pub next_send: Instant,
+    /// When its next insisting probe leaves, if a regular one was not answered.
+    pub next_insisting: Option<Instant>,
     /// The deadline that stands for it in the schedule; never later than what there is to do.
     pub due: Instant,
-    /// Unanswered since the last answered one.
+    /// Regular ones without an answer since the last answered one of any kind.
     pub unanswered: u32,
     probes: VecDeque<Sent>,
     /// How many of them, from the oldest on, have met their fate: nobody walks over those again.
@@ -113,6 +125,7 @@ impl Record {
             window: Window::default(),
             phase,
             next_send,
+            next_insisting: None,
             due: next_send,
             unanswered: 0,
             probes: VecDeque::new(),
@@ -122,12 +135,12 @@ impl Record {
     }
 
     /// A probe leaves.
-    pub fn sent(&mut self, number: u64, nonce: u64, clock_ns: u64, at: Instant) {
+    pub fn sent(&mut self, number: u64, turn: Turn, nonce: u64, clock_ns: u64, at: Instant) {
         if self.probes.len() == REMEMBERED {
             self.probes.pop_front();
             self.settled = self.settled.saturating_sub(1);
         }
-        self.probes.push_back(Sent { number, nonce, clock_ns, at, fate: Fate::Pending });
+        self.probes.push_back(Sent { number, turn, nonce, clock_ns, at, fate: Fate::Pending });
     }
 
     /// When the oldest probe on its way was sent.
@@ -158,14 +171,16 @@ impl Record {
         // An answer says nothing about silence after its own probe.
         if self.answered.is_none_or(|newest| newest < sent.number) {
             self.answered = Some(sent.number);
-            self.unanswered = 0;
+            (self.unanswered, self.next_insisting) = (0, None);
         }
-        self.window.answered(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+        if sent.turn == Turn::Regular {
+            self.window.answered(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
+        }
         self.settle();
         Answer::InTime
     }
 
-    /// Judges the probes that were sent before `until`. Returns how many nobody answered.
+    /// Judges the probes that were sent before `until`. Returns how many regular ones nobody answered.
     pub fn judge(&mut self, until: Instant) -> u64 {
         let mut found = 0;
         for sent in self.probes.iter_mut().skip(self.settled).filter(|sent| sent.fate == Fate::Pending) {
@@ -173,6 +188,9 @@ impl Record {
                 break;
             }
             sent.fate = Fate::Unanswered;
+            if sent.turn == Turn::Insisting {
+                continue;
+            }
             self.window.unanswered();
             found += 1;
             if self.answered.is_none_or(|newest| newest < sent.number) {

@@ -155,13 +155,34 @@ fn a_cut_is_noticed_within_interval_times_five_plus_wait_and_its_end_with_the_fi
 #[test]
 fn four_losses_in_a_row_are_loss_and_no_lost_path() {
     let mut bench = Bench::new(vec![target("h1", "10.0.0.1")]);
-    let mut number = 0;
-    bench.run(Duration::from_secs(20), |_| {
-        number += 1;
-        (number % 5 == 0).then_some(Duration::from_millis(1))
+    bench.run(Duration::from_secs(20), |probe| {
+        let turn = probe.clock_ns / INTERVAL.as_nanos() as u64;
+        turn.is_multiple_of(5).then_some(Duration::from_millis(1))
     });
     assert_eq!(bench.paths(), [Path::Alive], "{:?}", bench.changes);
     assert!((bench.only().loss - 0.8).abs() < 0.011, "{}", bench.only().loss);
+}
+
+#[test]
+fn chance_loses_no_path_for_a_silent_one_is_asked_more_often() {
+    // A fifth of the packets lost in each direction.
+    const LOSS_PERCENT: u64 = 36;
+    let mut rng = Rng::new(announced_seed("keepalive chance"));
+    let mut bench = Bench::new(many(100));
+    bench.run(Duration::from_secs(1), after(500));
+    bench.run(Duration::from_secs(200), |_| (rng.below(100) >= LOSS_PERCENT).then_some(Duration::from_micros(500)));
+    let lost: Vec<_> = bench.changes.iter().filter(|(_, change)| change.path == Path::Lost).collect();
+    assert!(lost.is_empty(), "of 100,000 probes: {lost:?}");
+    let losses = bench.prober.report().iter().map(|target| target.loss).sum::<f64>() / 100.0;
+    assert!((losses - LOSS_PERCENT as f64 / 100.0).abs() < 0.05, "what insists does not count: {losses}");
+    let counts = bench.prober.counts();
+    assert!(counts.sent > 105_000 && counts.sent < 300_000, "{counts:?}");
+    // A path that is cut is asked often for a second, and then as ever.
+    bench.run(Duration::from_secs(2), |_| None);
+    let before = bench.prober.counts().sent;
+    bench.run(Duration::from_secs(1), |_| None);
+    assert_eq!(bench.prober.counts().sent - before, 500);
+    assert!(bench.prober.report().iter().all(|target| target.path == Path::Lost));
 }
 
 #[test]

@@ -10,9 +10,10 @@ use slr_testkit::lab::Lab;
 
 use crate::site::program;
 
-/// A probe that is running.
+/// A probe that is running. It ends when this is dropped.
 pub struct Running {
-    child: Child,
+    /// None once it was waited for.
+    child: Option<Child>,
     words: String,
 }
 
@@ -26,7 +27,7 @@ pub fn start(lab: &Lab, node: &str, words: &str) -> Result<Running> {
     command.arg("run").args(words.split_whitespace()).arg("--json");
     command.args(["--identity-header", "X-Served-By"]).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().with_context(|| format!("start probe on {node}"))?;
-    Ok(Running { child, words: words.to_owned() })
+    Ok(Running { child: Some(child), words: words.to_owned() })
 }
 
 /// Run a probe to its end.
@@ -38,12 +39,14 @@ impl Running {
     /// Have it come to its end early.
     pub fn interrupt(&self) -> Result<()> {
         // Not waited for yet, so the number is still this child's.
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT).context("interrupt probe")
+        let child = self.child.as_ref().context("the probe has ended")?;
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).context("interrupt probe")
     }
 
     /// Wait for the report.
-    pub fn finish(self) -> Result<Report> {
-        let output = self.child.wait_with_output().context("wait for probe")?;
+    pub fn finish(mut self) -> Result<Report> {
+        let child = self.child.take().context("the probe has ended")?;
+        let output = child.wait_with_output().context("wait for probe")?;
         ensure!(
             output.status.code().is_some_and(|code| code < 2),
             "probe run {}: {}: {}",
@@ -52,6 +55,16 @@ impl Running {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(Report(serde_json::from_slice(&output.stdout).context("the probe's JSON")?))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What ends early, a test that fails for one, leaves nobody sending.
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
