@@ -40,12 +40,8 @@ static __always_inline void touch(struct flow *f, __u32 now, __u8 tcp_flags)
 		f->seen = now;
 		f->flags |= FLOW_REFRESHED;
 	}
-	if (unlikely(tcp_flags & (TCP_FIN | TCP_RST | TCP_SYN))) {
-		if (tcp_flags & TCP_SYN)
-			f->flags &= ~FLOW_CLOSING;
-		else
-			f->flags |= FLOW_CLOSING;
-	}
+	if (unlikely(tcp_flags & (TCP_FIN | TCP_RST)))
+		f->flags |= FLOW_CLOSING;
 }
 
 static __always_inline struct flow path_of(struct pkt *p)
@@ -138,6 +134,38 @@ static __always_inline struct frag_key frag_key_of(struct pkt *p)
 		__builtin_memcpy(&key.dst, p->k6.vaddr, 16);
 	}
 	return key;
+}
+
+/* The client has ended this pinned flow, and may use its port again. Its SYN is placed as any other, beside the pin; the pin
+ * goes over to where it went only when the client continues that SYN. So a SYN that somebody else sent moves nobody's flow,
+ * and a host that takes no new flows gets none in the guise of an old one. 0: the packet is the old connection's. */
+separate int used_again(struct pkt *p, __u64 hash)
+{
+	struct router_config *cfg = get_config();
+	struct pending set;
+	struct flow f;
+	__u64 path;
+	__u32 way;
+
+	if (!p || !cfg)
+		return 0;
+	set = find_set(p, hash, cfg->pending_sets);
+	if (!set.head)
+		return 0;
+	way = find_way(p, &set, hash);
+	if (way >= SLR_PENDING_WAYS)
+		return 0;
+	path = set.head->path[way];
+	if (!hop_of_path(path) || !two_ended(p, set.head->isn[way]))
+		return 0;
+	take_path_word(p, path);
+	f = path_of(p);
+	if (p->family == AF_V4)
+		bpf_map_update_elem(&flows_v4, &p->k4, &f, BPF_ANY);
+	else
+		bpf_map_update_elem(&flows_v6, &p->k6, &f, BPF_ANY);
+	*(volatile __u64 *)&set.head->path[way] = 0;
+	return SLR_R_fwd_promoted;
 }
 
 separate int record_fragment(struct pkt *p)

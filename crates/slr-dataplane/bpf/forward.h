@@ -88,6 +88,8 @@ static __always_inline int express_flow(struct xdp_md *ctx, struct flow *f, stru
 
 	if (!f)
 		return LANE_UNPINNED;
+	if (unlikely(f->flags & FLOW_CLOSING))
+		return LANE_REFUSED;
 	n = f->hop;
 	h = map_lookup(&hops, &n);
 	if (!h || h->gen != f->hop_gen || !(h->flags & HOP_UP) || c.len + outer_len(h) > h->mtu)

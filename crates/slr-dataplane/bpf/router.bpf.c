@@ -163,8 +163,8 @@ separate int strip(struct xdp_md *ctx, struct pkt *p)
 	return find_subnet(p) ? 0 : NOT_VIRTUAL;
 }
 
-/* The hop of a pinned flow; p holds the path. */
-static __always_inline struct hop *recall(struct pkt *p)
+/* The hop of a pinned flow; p holds the path. NULL if the packet has to be placed, or, with a reason in *why, is. */
+static __always_inline struct hop *recall(struct pkt *p, __u64 *hash, int *why)
 {
 	struct flow *f = find_flow(p);
 	struct hop *h;
@@ -175,6 +175,17 @@ static __always_inline struct hop *recall(struct pkt *p)
 	if (unlikely(!h)) {
 		forget_flow(p);
 		return NULL;
+	}
+	if (unlikely(f->flags & FLOW_CLOSING)) {
+		struct router_config *cfg = get_config();
+
+		if (is_first_syn(p))
+			return NULL;
+		if (!*hash && cfg)
+			*hash = flow_hash(p, cfg->seed, MASK_ALL);
+		*why = used_again(p, *hash);
+		if (*why)
+			return NULL;
 	}
 	touch(f, p->now, p->proto == IPPROTO_TCP ? p->tcp_flags : 0);
 	take_path(p, f);
@@ -239,10 +250,11 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 	} else if (unlikely(p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)) {
 		why = icmp(ctx, p);
 	} else {
-		h = unpinned ? NULL : recall(p);
+		h = unpinned ? NULL : recall(p, &hash, &why);
 		if (h)
 			return forward(ctx, p, h, SLR_R_fwd_established, action);
-		why = miss(p, hash);
+		if (!why)
+			why = miss(p, hash);
 	}
 	if (why == SLR_R_pass_not_served && p->frag == FRAG_FIRST) {
 		p->hop = 0; /* the fragments that follow are the kernel's too */

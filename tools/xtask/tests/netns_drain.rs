@@ -168,7 +168,6 @@ fn drain_and_return(site: &Site, host: &str, arrivals: &Watch<'_>, by_router: bo
 }
 
 #[test]
-#[ignore = "open: now and then one first packet reaches a host that drains, a second or two after the drain; the cause is not found yet"]
 fn ten_drains_under_load_fail_no_request() {
     require_root();
     let site = site("drains", options());

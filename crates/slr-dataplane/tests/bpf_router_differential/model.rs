@@ -1,7 +1,7 @@
 //! The router as plain Rust: what ARCHITECTURE says a packet's walk is, with ordered maps for memory and vectors for
 //! packets. Rings come from `slr_policy`, which has tests of its own; nothing else is shared with the program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use slr_dataplane::reason::RouterReason as R;
@@ -72,6 +72,8 @@ pub struct Model {
     lives: u64,
     rings: BTreeMap<VirtualSubnet, Vec<(Ring, Vec<IpAddr>)>>,
     pub pinned: BTreeMap<Flow, Path>,
+    /// Of the pinned ones, those that the client has ended.
+    closing: BTreeSet<Flow>,
     pub pending: BTreeMap<Flow, (Path, u32)>,
     fragments: BTreeMap<(IpAddr, IpAddr, u32, u8), Led>,
 }
@@ -225,9 +227,13 @@ impl Model {
         let flow = datagram.ports.map(|ports| flow_of(datagram, ports));
         if let Some(flow) = flow {
             match self.alive(self.pinned.get(&flow).copied()) {
-                Some(path) => return Ok((R::FwdEstablished, path)),
-                None => self.pinned.remove(&flow),
-            };
+                Some(path) => {
+                    if let Some(found) = self.known(datagram, flow, path) {
+                        return Ok(found);
+                    }
+                }
+                None => drop(self.pinned.remove(&flow)),
+            }
         }
         let subnet = self.subnet(datagram.destination).ok_or(R::PassNotOurs)?.clone();
         let Some(flow) = flow else {
@@ -260,19 +266,42 @@ impl Model {
         R::PassNotServed
     }
 
+    /// A packet of a pinned flow; none if it opens a connection where the client had ended one.
+    fn known(&mut self, datagram: &Datagram, flow: Flow, path: Path) -> Option<(R, Path)> {
+        if self.closing.contains(&flow) {
+            if datagram.tcp_flags & (SYN | ACK | RST | FIN) == SYN {
+                return None;
+            }
+            let pending = self.pending.get(&flow).copied();
+            let again = pending.filter(|(path, isn)| self.alive(Some(*path)).is_some() && continues(datagram, *isn));
+            if let Some((path, _)) = again {
+                self.promote(flow, path);
+                return Some((R::FwdPromoted, path));
+            }
+        }
+        if datagram.tcp_flags & (FIN | RST) != 0 {
+            self.closing.insert(flow);
+        }
+        Some((R::FwdEstablished, path))
+    }
+
+    fn promote(&mut self, flow: Flow, path: Path) {
+        self.pending.remove(&flow);
+        self.pinned.insert(flow, path);
+        self.closing.remove(&flow);
+    }
+
     /// A packet of a flow that has not shown two ends.
     fn second_packet(&mut self, datagram: &Datagram, flow: Flow, path: Path) -> R {
         let isn = &mut self.pending.get_mut(&flow).expect("the flow is pending").1;
         let flags = datagram.tcp_flags & (SYN | RST | ACK);
-        let two_ended = datagram.protocol != TCP || (flags == ACK && datagram.seq.wrapping_sub(*isn + 1) <= 0xffff);
-        if !two_ended {
+        if datagram.protocol == TCP && !continues(datagram, *isn) {
             if flags == SYN && datagram.tcp_flags & FIN == 0 {
                 *isn = datagram.seq;
             }
             return R::FwdPending;
         }
-        self.pending.remove(&flow);
-        self.pinned.insert(flow, path);
+        self.promote(flow, path);
         R::FwdPromoted
     }
 
@@ -316,6 +345,11 @@ impl Model {
         let out = emit::tunnel(&packet.frame, datagram, &hop.host, source, path.entropy);
         Ok(Decision { reason, packet: Some(out) })
     }
+}
+
+/// Is this the segment of a client that has heard from a server, after the SYN with this sequence number?
+fn continues(datagram: &Datagram, isn: u32) -> bool {
+    datagram.tcp_flags & (SYN | RST | ACK) == ACK && datagram.seq.wrapping_sub(isn.wrapping_add(1)) <= 0xffff
 }
 
 pub fn flow_of(datagram: &Datagram, ports: (u16, u16)) -> Flow {

@@ -162,7 +162,7 @@ fn every_packet_of_a_flow_ends_as_the_table_says() {
 }
 
 #[test]
-fn fin_and_rst_mark_a_flow_as_closing_and_a_syn_takes_the_mark_back() {
+fn fin_and_rst_mark_a_flow_as_closing_and_a_connection_on_its_port_takes_the_mark_back() {
     for f in FAMILIES {
         let bed = Bed::new(site::site());
         let closing = || {
@@ -179,8 +179,49 @@ fn fin_and_rst_mark_a_flow_as_closing_and_a_syn_takes_the_mark_back() {
             bed.send(&ack(f.client, 40000, f.any, 80, 8));
             assert!(closing(), "{}: an ACK changes nothing", f.name);
             bed.send(&syn(f.client, 40000, f.any, 80));
+            assert!(closing(), "{}: anybody can send a SYN", f.name);
+            bed.send(&ack(f.client, 40000, f.any, 80, 0));
             assert!(!closing(), "{}: the port is used again", f.name);
         }
+    }
+}
+
+#[test]
+fn a_port_that_is_used_again_gets_a_new_place_and_a_forged_syn_moves_nothing() {
+    for f in FAMILIES {
+        let again = ISN.wrapping_add(0x4000_0000);
+        let segment = |flags, seq| from(f.client, f.any).tcp(40000, 80).flags(flags).seq(seq).build();
+        let only = |name: &'static str| {
+            move |desired: &mut Desired| {
+                for (host, weight) in site::members_mut(desired) {
+                    *weight = if host.as_str() == name { Weight::default() } else { Weight::ZERO };
+                }
+            }
+        };
+        run_one(
+            case(format!("{}: port used again while its host drains", f.name))
+                .change(only("a"))
+                .send(syn(f.client, 40000, f.any, 80), R::FwdNew)
+                .to("a")
+                .send(ack(f.client, 40000, f.any, 80, 0), R::FwdPromoted)
+                .change(only("b"))
+                .send(ack(f.client, 40000, f.any, 80, 9), R::FwdEstablished)
+                .to("a")
+                .send(segment(SYN, again), R::FwdEstablished)
+                .to("a")
+                .send(segment(FIN | ACK, ISN.wrapping_add(10)), R::FwdEstablished)
+                .to("a")
+                .send(segment(SYN, again), R::FwdNew)
+                .to("b")
+                .send(segment(SYN, again), R::FwdPending)
+                .to("b")
+                .send(ack(f.client, 40000, f.any, 80, 10), R::FwdEstablished)
+                .to("a")
+                .send(segment(ACK, again.wrapping_add(1)), R::FwdPromoted)
+                .to("b")
+                .send(segment(ACK, again.wrapping_add(9)), R::FwdEstablished)
+                .to("b"),
+        );
     }
 }
 
