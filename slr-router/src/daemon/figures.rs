@@ -131,14 +131,14 @@ impl Daemon {
             mtu: hop.mtu,
         };
         snapshot.hops = plane.hops()?.into_iter().map(hop).collect();
-        let subnet = |subnet: slr_dataplane::router::SubnetStatus| page::Subnet {
-            subnet: subnet.prefix,
-            account: subnet.account,
-            packets: subnet.usage.packets,
-            bytes: subnet.usage.bytes,
-            new_flows: subnet.usage.flows,
+        let subnet = |(subnet, account, usage): (_, u32, slr_dataplane::router::Usage)| page::Subnet {
+            subnet,
+            account,
+            packets: usage.packets,
+            bytes: usage.bytes,
+            new_flows: usage.flows,
         };
-        snapshot.subnets = plane.subnets()?.into_iter().map(subnet).collect();
+        snapshot.subnets = plane.subnet_usage()?.into_iter().map(subnet).collect();
         Ok(())
     }
 
@@ -193,12 +193,13 @@ impl Daemon {
                 }
             }
             let total: u64 = route.members.iter().map(|(_, weight)| u64::from(weight.get())).sum();
-            let cost = |name: &NodeName| report.as_ref()?.hosts.iter().find(|host| host.name == *name)?.cost;
+            let hosts = report.iter().flat_map(|report| &report.hosts);
+            let costs: BTreeMap<&NodeName, f64> = hosts.filter_map(|host| Some((&host.name, host.cost?))).collect();
             snapshot.places.extend(route.members.iter().map(|(name, weight)| page::Place {
                 host: name.clone(),
                 key: key.service,
                 class: class.clone(),
-                cost: cost(name),
+                cost: costs.get(name).copied(),
                 weight: u64::from(weight.get()),
                 share: f64::from(weight.get()) / total.max(1) as f64,
             }));

@@ -142,7 +142,8 @@ impl Shared {
 fn request(target: IpAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::new(target, 80), PATIENCE).context("connect")?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n").context("ask")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {target}\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n")
+        .context("ask")?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).context("read the answer")?;
     let text = String::from_utf8_lossy(&answer);

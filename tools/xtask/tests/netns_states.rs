@@ -2,6 +2,7 @@
 //! pins and who keeps them. The table of docs/failure-model.md, with real daemons.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,9 @@ use xtask::site::{HOSTS, HostLines, Site, SiteOptions, VIRTUAL};
 use xtask::states::{Mark, become_within, of};
 use xtask::traffic::{self, Running};
 
-/// Every fault so often, each time at another host.
-const ROUNDS: usize = 5;
+/// Every fault so often, each time at another host; `SLR_ROUNDS` asks for more.
+static ROUNDS: LazyLock<usize> =
+    LazyLock::new(|| std::env::var("SLR_ROUNDS").map_or(2, |rounds| rounds.parse().expect("SLR_ROUNDS is a number")));
 /// New flows avoid a fault after this at the latest, and flows are un-pinned.
 const AVOIDED: Duration = Duration::from_millis(1_500);
 /// How long a fault is looked at: longer than it may take, so that a flow that comes late would be seen.
@@ -253,7 +255,7 @@ fn a_web_server_that_ends_freezes_or_fails_is_avoided_and_the_services_beside_it
     let scene = Scene::new("states");
     for fault in NginxFault::ALL {
         let mut times = Times::default();
-        for round in 0..ROUNDS {
+        for round in 0..*ROUNDS {
             try_nginx(&scene, fault, HOSTS[round % HOSTS.len()], &mut times);
         }
         times.print(&format!("nginx {fault:?}"));
@@ -314,7 +316,7 @@ fn a_host_that_is_cut_off_is_avoided_and_its_flows_are_placed_elsewhere() {
     require_root();
     let scene = Scene::new("states-cut");
     let mut times = Times::default();
-    for round in 0..ROUNDS {
+    for round in 0..*ROUNDS {
         try_blackhole(&scene, HOSTS[round % HOSTS.len()], &mut times);
     }
     times.print("link swallows everything, carrier up");
@@ -389,7 +391,7 @@ fn a_host_whose_daemon_is_killed_or_starved_loses_nothing() {
     let mut scene = Scene::new("states-hostd");
     for absence in [Absence::Killed, Absence::Stopped, Absence::Starved] {
         let mut times = Times::default();
-        for round in 0..ROUNDS {
+        for round in 0..*ROUNDS {
             try_hostd(&mut scene, absence, HOSTS[round % HOSTS.len()], &mut times);
         }
         times.print(&format!("hostd {absence:?} for {AWAY:?}"));
@@ -403,7 +405,7 @@ fn what_a_bad_link_loses_changes_no_state() {
     require_root();
     let scene = Scene::new("states-loss");
     let mark = Mark::here(&scene.site).unwrap();
-    for round in 0..ROUNDS {
+    for round in 0..*ROUNDS {
         let host = HOSTS[round % HOSTS.len()];
         scene.site.lab().shape(host, "site", Shaping::default().blackhole(true).only_from(host)).unwrap();
         thread::sleep(INTERVAL); // what a host says in this time is one advert
@@ -411,7 +413,7 @@ fn what_a_bad_link_loses_changes_no_state() {
         thread::sleep(WATCHED); // a state that was to change would have
         assert_eq!(mark.changes(&scene.site).unwrap(), [], "one advert of {host} was lost");
     }
-    for round in 0..ROUNDS {
+    for round in 0..*ROUNDS {
         let host = HOSTS[round % HOSTS.len()];
         scene.site.lab().shape(host, "site", Shaping::default().loss(LOSS)).unwrap();
         thread::sleep(LOSSY); // to lose packets so long is the case under test
@@ -429,7 +431,7 @@ fn two_hosts_that_fail_one_after_the_other_are_both_avoided_and_the_third_serves
     require_root();
     let scene = Scene::new("states-two");
     let mut times = Times::default();
-    for round in 0..ROUNDS {
+    for round in 0..*ROUNDS {
         let [first, second, third] = [0, 1, 2].map(|n| HOSTS[(round + n) % HOSTS.len()]);
         for host in [first, second] {
             let begin = Instant::now();

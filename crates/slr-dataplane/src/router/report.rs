@@ -188,6 +188,15 @@ impl Router {
         named.map(count).collect()
     }
 
+    /// What went to each virtual subnet, and on whose account: what [`Router::subnets`] says, without the rings.
+    pub fn subnet_usage(&self) -> Result<Vec<(VirtualSubnet, u32, Usage)>, MapError> {
+        let usage = |(prefix, id)| {
+            let known = self.tables.subnets.get(&u32::from(id))?.unwrap_or_default();
+            Ok((prefix, known.account, hops::total(&self.tables.subnet_usage.get(u32::from(id))?).into()))
+        };
+        self.subnets.iter().map(usage).collect()
+    }
+
     /// Every virtual subnet.
     pub fn subnets(&self) -> Result<Vec<SubnetStatus>, MapError> {
         let names = self.hop_names();
