@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{DAY, Domain, Host, INTERVAL_MS, Router, advert, load};
 use slr_ca::Moment;
-use slr_control::{HubEvent, Trust};
+use slr_control::{HubEvent, Trust, TrustFiles};
 use slr_model::Role;
 use slr_session::conversation::{ChildEvent, ParentEvent};
 use slr_wire::Code;
@@ -40,6 +40,36 @@ async fn a_revoked_host_is_out_within_two_seconds() {
     assert!(router.refusal().await.contains("is revoked"));
     assert_eq!(router.hub.connections().len(), 1);
     assert!(first.0 > 0);
+}
+
+/// Everything that one authority says, and everything that another one says.
+fn trust_both(files: &TrustFiles, other: &TrustFiles) {
+    let lists = |files: &TrustFiles| files.crl.clone().unwrap();
+    for (own, also) in [(files.ca.clone(), other.ca.clone()), (lists(files), lists(other))] {
+        fs::write(&own, [fs::read(&own).unwrap(), fs::read(&also).unwrap()].concat()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_authority_takes_over_from_another_one_of_its_name() {
+    let (old, new) = (Domain::new("example.net"), Domain::new("example.net"));
+    let (site, first, second) = (old.node(Role::Site, "r1"), old.node(Role::Host, "h1"), new.node(Role::Host, "h2"));
+    let (newest, oldest) = (new.node(Role::Host, "h3"), old.node(Role::Host, "h4"));
+    trust_both(&site, &newest);
+    trust_both(&second, &oldest);
+    let mut router = Router::start(&site, Role::Site, "127.0.0.1:0");
+    let mut host = Host::start(&first, router.target(Role::Site, "r1"));
+    router.welcome().await;
+    host.welcomed().await;
+    let mut host = Host::start(&second, router.target(Role::Site, "r1"));
+    router.welcome().await;
+    host.welcomed().await;
+    // Each one's list revokes its own.
+    new.revoke("h2", &["h3"]);
+    let lists = [&first, &newest].map(|files| fs::read(files.crl.as_ref().unwrap()).unwrap());
+    fs::write(site.crl.as_ref().unwrap(), lists.concat()).unwrap();
+    assert!(host.lost().await.contains("certificate of host h2 is revoked"));
+    assert_eq!(router.hub.connections().len(), 1);
 }
 
 #[tokio::test]

@@ -40,12 +40,15 @@ pub struct Made {
     pub key: String,
 }
 
-/// Makes an authority's certificate, signed by itself.
+/// Makes an authority's certificate, signed by itself. Its name has a part of its key's identifier: a revocation list
+/// is found by its authority's name, and while an authority takes over from another, nodes trust two of one domain.
 pub fn make_ca(trust_domain: &str, now: Moment, not_after: Moment) -> Result<Made> {
-    let mut params = base_params(&format!("slr-ca {trust_domain}"), now, not_after);
+    let key = KeyPair::generate().context("cannot make a key")?;
+    let key_id = CertificateParams::default().key_identifier(&key);
+    let key_id: String = key_id.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let mut params = base_params(&format!("slr-ca {trust_domain} {key_id}"), now, not_after);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate().context("cannot make a key")?;
     let certificate = params.self_signed(&key).context("cannot sign the authority's certificate")?;
     Ok(Made { certificate: certificate.pem(), key: key.serialize_pem() })
 }

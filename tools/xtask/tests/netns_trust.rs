@@ -153,8 +153,7 @@ fn a_host_without_the_right_certificate_gets_no_packet_and_both_logs_say_why() {
     double.trust_also(&scene.site.files("h1")).unwrap();
     let case = "another authority of the same name";
     let router = ["connection refused", "is another trust domain's", "use certificates of one slr-ca on both"];
-    // Two authorities of one name cannot be told apart: their revocation lists do not verify, so nobody is believed.
-    let host = ["other node's certificate is another trust domain's", "use certificates of one slr-ca on both"];
+    let host = ["our certificate is another trust domain's", "use certificates of one slr-ca on both"];
     scene.arrives(case, &router, &host, |_| place.replace_with(&double).unwrap());
     scene.assert_gets_nothing(case);
 
