@@ -105,17 +105,23 @@ separate int may_pin(struct pkt *p, struct router_config *cfg)
 	return take_token(b, now_ns, cfg->promote_per_s, cfg->promote_burst);
 }
 
-static __always_inline int pin(struct pkt *p, struct router_config *cfg)
+/* Pins p's flow to p's path. `mode`: what of a pin that is there, BPF_NOEXIST or BPF_ANY. */
+static __always_inline long remember(struct pkt *p, __u64 mode)
 {
 	struct flow f = path_of(p);
+
+	if (p->family == AF_V4)
+		return bpf_map_update_elem(&flows_v4, &p->k4, &f, mode);
+	return bpf_map_update_elem(&flows_v6, &p->k6, &f, mode);
+}
+
+static __always_inline int pin(struct pkt *p, struct router_config *cfg)
+{
 	long err;
 
 	if (!may_pin(p, cfg))
 		return SLR_R_fwd_rate_limited;
-	if (p->family == AF_V4)
-		err = bpf_map_update_elem(&flows_v4, &p->k4, &f, BPF_NOEXIST);
-	else
-		err = bpf_map_update_elem(&flows_v6, &p->k6, &f, BPF_NOEXIST);
+	err = remember(p, BPF_NOEXIST);
 	if (err && err != -17 /* EEXIST: another CPU was first */)
 		return SLR_R_fwd_table_full;
 	return SLR_R_fwd_promoted;
@@ -137,13 +143,14 @@ static __always_inline struct frag_key frag_key_of(struct pkt *p)
 }
 
 /* The client has ended this pinned flow, and may use its port again. Its SYN is placed as any other, beside the pin; the pin
- * goes over to where it went only when the client continues that SYN. So a SYN that somebody else sent moves nobody's flow,
- * and a host that takes no new flows gets none in the guise of an old one. 0: the packet is the old connection's. */
+ * goes over to where it went only when an ACK continues that SYN. So a host that takes no new flows gets none in the guise
+ * of an old one, and a SYN alone moves nothing. Whoever sends FIN, SYN and ACK in the client's name can move a flow whose
+ * slot has another owner by now: the server's numbers, which would tell, do not pass here. 0: the packet is the old
+ * connection's. */
 separate int used_again(struct pkt *p, __u64 hash)
 {
 	struct router_config *cfg = get_config();
 	struct pending set;
-	struct flow f;
 	__u64 path;
 	__u32 way;
 
@@ -159,11 +166,8 @@ separate int used_again(struct pkt *p, __u64 hash)
 	if (!hop_of_path(path) || !two_ended(p, set.head->isn[way]))
 		return 0;
 	take_path_word(p, path);
-	f = path_of(p);
-	if (p->family == AF_V4)
-		bpf_map_update_elem(&flows_v4, &p->k4, &f, BPF_ANY);
-	else
-		bpf_map_update_elem(&flows_v6, &p->k6, &f, BPF_ANY);
+	if (remember(p, BPF_ANY))
+		return SLR_R_fwd_table_full; /* still pending: its next packet tries again */
 	*(volatile __u64 *)&set.head->path[way] = 0;
 	return SLR_R_fwd_promoted;
 }

@@ -275,17 +275,22 @@ fn fresh_connections(scene: &Scene) -> Running {
     running
 }
 
-fn try_blackhole(scene: &Scene, host: &str, times: &mut Times) {
-    let fresh = fresh_connections(scene);
-    let before = scene.beside_all();
-    let orphans = scene.site.reason("slr1", "fwd_orphan_ring").unwrap();
-    let mark = Mark::here(&scene.site).unwrap();
+/// Cuts a host off, and waits until it is known.
+fn cut_off(scene: &Scene, host: &str, times: &mut Times) {
     let begin = Instant::now();
     scene.site.lab().shape("site", host, Shaping::default().blackhole(true)).unwrap();
     scene.await_that("the host's flows to be un-pinned", || scene.pinned(host).is_empty());
     times.note("until no flow is pinned to the host", begin.elapsed());
     assert!(become_within(&scene.site, SOON, host, "", "down"), "{host}: {:?}", scene.states(host));
     times.note("the last new flow to the host", scene.last_arrival(host, begin));
+}
+
+fn try_blackhole(scene: &Scene, host: &str, times: &mut Times) {
+    let fresh = fresh_connections(scene);
+    let before = scene.beside_all();
+    let orphans = scene.site.reason("slr1", "fwd_orphan_ring").unwrap();
+    let mark = Mark::here(&scene.site).unwrap();
+    cut_off(scene, host, times);
     assert_eq!(scene.pinned(host), Pinned::new(), "flows of a host that is down");
     for other in HOSTS.iter().filter(|other| **other != host) {
         let now = scene.beside(other);
@@ -434,12 +439,7 @@ fn two_hosts_that_fail_one_after_the_other_are_both_avoided_and_the_third_serves
     for round in 0..*ROUNDS {
         let [first, second, third] = [0, 1, 2].map(|n| HOSTS[(round + n) % HOSTS.len()]);
         for host in [first, second] {
-            let begin = Instant::now();
-            scene.site.lab().shape("site", host, Shaping::default().blackhole(true)).unwrap();
-            scene.await_that("the host's flows to be un-pinned", || scene.pinned(host).is_empty());
-            times.note("until no flow is pinned to the host", begin.elapsed());
-            assert!(become_within(&scene.site, SOON, host, "", "down"), "{host}: {:?}", scene.states(host));
-            times.note("the last new flow to the host", scene.last_arrival(host, begin));
+            cut_off(&scene, host, &mut times);
         }
         assert_eq!(
             scene.site.show("alarms").unwrap(),
