@@ -1,6 +1,7 @@
 //! What `tools/demo` and the acceptance tests stand on: a running site in the namespace lab, with real daemons in front of
 //! real servers, and real traffic to look at.
 
+pub mod acceptance;
 pub mod arrivals;
 pub mod faults;
 pub mod knocks;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use slr_testkit::{eventually, holds_within, require_root};
+use xtask::acceptance::strict;
 use xtask::load::{Flows, live_flows};
 use xtask::paced::{Clients, Request};
 use xtask::quota::Quota;
@@ -25,9 +26,11 @@ const OFFERED_LESS: f64 = 0.4;
 /// How long the one, and the other.
 const FULL: Duration = Duration::from_secs(50);
 const LESS: Duration = Duration::from_secs(20);
-/// By when shares are fair, and how fair.
+/// By when shares are fair, and how fair: on the average of all windows, and in an acceptance run in every single one. A
+/// machine whose CPUs others take away at times gives its hosts less than their quotas, which are what is fair here.
 const SETTLED_S: f64 = 10.0;
 const FAIR: f64 = 1.25;
+const FAIR_ON_ANY_MACHINE: f64 = 1.6;
 /// Over so long: of fewer requests, chance makes unequal parts.
 const WINDOW_S: f64 = 5.0;
 /// The shipped damping: budget, and the interval it is for.
@@ -331,7 +334,9 @@ fn judge(looks: &[Look], requests: &[Request], capacity: [f64; 3], fair: [f64; 3
     assert_budget(looks);
     let states = |look: &Look| look.rings.values().map(|ring| ring.moved_by_state).sum::<f64>();
     assert_eq!(states(&looks[0]), states(looks.last().unwrap()), "hosts came or went");
-    assert!(max <= FAIR, "the busiest host had {max:.2} of its fair share in a window of {WINDOW_S} s");
+    assert!(mean <= FAIR, "the busiest host had {mean:.2} of its fair share on average");
+    let fair = if strict() { FAIR } else { FAIR_ON_ANY_MACHINE };
+    assert!(max <= fair, "the busiest host had {max:.2} of its fair share in a window of {WINDOW_S} s");
     assert!(swung <= 1, "shares swing: {swung} times between 15 % above and below their mean");
 }
 
