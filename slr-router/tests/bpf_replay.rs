@@ -131,7 +131,7 @@ fn each_packet_gets_its_verdict_reason_and_host_in_order() {
         ("tx", "fwd_new"),
         ("tx", "fwd_promoted"),
         ("tx", "fwd_established"),
-        ("tx", "fwd_orphan_ring"),
+        ("tx", "fwd_orphan_chain"),
         ("drop", "drop_orphan"),
         ("tx", "fwd_new"),
         ("tx", "fwd_new"),

@@ -38,6 +38,7 @@ enum slr_const {
 	SLR_EXT_HEADERS_MAX = 6, /* RFC 8200 knows six worth passing */
 	SLR_CHAIN_MAX = 3, /* tunnel headers of a chain: the three hosts of a slot */
 	SLR_TTL = 64, /* outer TTL and hop limit */
+	SLR_MARK_SEARCH = 1, /* in an outer header: whoever has this flow shall claim it (docs/wire.md, "Searches") */
 	FLOW_CLOSING = 1 << 0, /* the client sent FIN or RST */
 	FLOW_REFRESHED = 1 << 1, /* spoke again a second or more after it was pinned */
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
@@ -49,6 +50,7 @@ enum slr_const {
 	SUBNET_ECHO_DROP = 1 << 4, /* echo requests: drop; neither flag: answered here */
 	SUBNET_LIVE = 1 << 5, /* the id is in use */
 	SUBNET_ROUTES = 1 << 6, /* some (protocol, port) has a route of its own: look it up */
+	SUBNET_ORPHAN_CHAIN = 1 << 7, /* mid-flow packets of unknown flows: through all hosts of their slot */
 	/* Which fields take part in placement (client affinity is a mask without the port). */
 	MASK_CLIENT = 1 << 0,
 	MASK_CLIENT_PORT = 1 << 1,

@@ -27,11 +27,47 @@ static __always_inline int way_out(struct xdp_md *ctx, struct hop *h)
 	return h->ifindex && h->ifindex != ctx->ingress_ifindex ? bpf_redirect(h->ifindex, 0) : XDP_TX;
 }
 
+/* An orphan's chain: headers for the hosts that had its slot before, the oldest one's innermost, as many as fit into `room`
+ * bytes. Each is told to claim the flow if it has it. A relay puts its own address in as source, so that all headers are of
+ * the first one's family (`v6`: HOP_V6 or 0): a host need not have an address of the other. p is then what is to be sent to
+ * the first host. Returns the bytes added, or -1. */
+separate int add_older(struct xdp_md *ctx, struct pkt *p, __u32 room, __u32 v6)
+{
+	struct cargo c = { .mark = SLR_MARK_SEARCH };
+	int added = 0;
+
+	if (!p)
+		return -1;
+	c.entropy = p->entropy;
+	c.tos = p->tos;
+	for (int i = 0; i < SLR_CHAIN_MAX - 1; i++) {
+		__u32 n = i ? p->older & 0xffff : p->older >> 16, header;
+		struct hop *h = map_lookup(&hops, &n);
+
+		if (!n || !h || (h->flags & (HOP_UP | HOP_V6)) != (HOP_UP | v6))
+			continue;
+		header = outer_len(h);
+		if (header > room || p->len + header > h->mtu)
+			continue;
+		c.l2 = p->l3;
+		c.len = p->len;
+		c.proto = p->family == AF_V4 ? IPPROTO_IPIP : IPPROTO_IPV6;
+		if (push(ctx, h, c))
+			return -1;
+		p->l3 = ETH_HLEN;
+		p->len += header;
+		p->family = v6 ? AF_V6 : AF_V4;
+		room -= header;
+		added += header;
+	}
+	return added;
+}
+
 /* Into the hop's tunnel. Returns the reason to end with: `why`, unless something is in the way. */
 static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop *h, int why, int *action)
 {
 	struct cargo c;
-	int err;
+	int err, added = 0;
 
 	if (unlikely(!(h->flags & HOP_UP)))
 		return SLR_R_drop_hop_unusable;
@@ -42,16 +78,23 @@ static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop
 	}
 	if (unlikely(p->frag == FRAG_FIRST))
 		record_fragment(p);
+	if (unlikely(why == SLR_R_fwd_orphan_chain)) {
+		added = add_older(ctx, p, h->mtu - outer_len(h) - p->len, h->flags & HOP_V6);
+		if (added < 0)
+			return SLR_R_drop_headroom;
+	}
 	c = (struct cargo){
 		.l2 = p->l3,
 		.len = p->len,
 		.entropy = p->entropy,
 		.tos = p->tos,
 		.proto = p->family == AF_V4 ? IPPROTO_IPIP : IPPROTO_IPV6,
+		.mark = why == SLR_R_fwd_orphan_chain ? SLR_MARK_SEARCH : 0,
 	};
-	err = h->flags & HOP_V6 ? push_v6(ctx, h, c) : push_v4(ctx, h, c);
+	err = push(ctx, h, c);
 	if (unlikely(err))
 		return err;
+	p->len -= added;
 	account(p->hop, p->subnet, p->len, why == SLR_R_fwd_new);
 	*action = way_out(ctx, h);
 	return why;
@@ -97,7 +140,7 @@ static __always_inline int express_flow(struct xdp_md *ctx, struct flow *f, stru
 	c.entropy = f->entropy;
 	subnet = f->subnet;
 	touch(f, now_s(), tcp_flags);
-	if (h->flags & HOP_V6 ? push_v6(ctx, h, c) : push_v4(ctx, h, c))
+	if (push(ctx, h, c))
 		return LANE_REFUSED; /* no headroom: adjust_head changed nothing; the whole way fails likewise, and says so */
 	account(n, subnet, c.len, false);
 	*action = way_out(ctx, h);

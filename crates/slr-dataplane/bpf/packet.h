@@ -30,7 +30,10 @@ struct pkt {
 	__u64 l4; /* offset of its transport header */
 	__u32 len; /* of the datagram, IP header included */
 	__u32 seq; /* TCP, host order */
-	__be32 frag_id;
+	union {
+		__be32 frag_id; /* of a fragment */
+		__u32 older; /* of what is none: the hops behind `hop` in its slot's memory, newest in the low 16 bits */
+	};
 	__u32 now; /* the clock */
 	__u8 family; /* AF_V4, AF_V6; 0 until known */
 	__u8 proto;

@@ -206,6 +206,8 @@ static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 		if (n && h && (h->flags & HOP_UP)) {
 			p->hop = n;
 			p->hop_gen = h->gen;
+			if (!p->frag)
+				p->older = lane >> 16;
 			return 0;
 		}
 	}

@@ -74,7 +74,7 @@ separate int miss(struct pkt *p, __u64 hash)
 	if (err)
 		return err;
 	if (p->proto == IPPROTO_TCP && !is_first_syn(p))
-		return SLR_R_fwd_orphan_ring;
+		return sn->flags & SUBNET_ORPHAN_CHAIN && !p->frag ? SLR_R_fwd_orphan_chain : SLR_R_fwd_orphan_ring;
 	record_new(p, &set, hash);
 	return SLR_R_fwd_new;
 }
@@ -260,7 +260,7 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 		p->hop = 0; /* the fragments that follow are the kernel's too */
 		record_fragment(p);
 	}
-	if (why < SLR_R_fwd_established || why > SLR_R_fwd_echo)
+	if ((why < SLR_R_fwd_established || why > SLR_R_fwd_echo) && why != SLR_R_fwd_orphan_chain)
 		return why;
 	n = p->hop;
 	h = map_lookup(&hops, &n);

@@ -13,6 +13,7 @@ struct cargo {
 	__u16 entropy;
 	__u8 tos;
 	__u8 proto; /* the outer header's: IPPROTO_IPIP or IPPROTO_IPV6 */
+	__u8 mark; /* SLR_MARK_*, or 0 */
 };
 
 static __always_inline __u32 outer_len(struct hop *h)
@@ -33,7 +34,7 @@ static __always_inline int push_v4(struct xdp_md *ctx, struct hop *h, struct car
 	__be16 vary = bpf_htons(c.entropy) & h->src_mask;
 	__be16 head = bpf_htons(0x4500 | c.tos), len = bpf_htons(c.len + sizeof(struct iphdr));
 	__be16 ttl_proto = bpf_htons(SLR_TTL << 8 | c.proto);
-	__u32 sum = h->v4.csum + head + len + ttl_proto + vary;
+	__u32 sum = h->v4.csum + head + len + ttl_proto + vary + bpf_htons(c.mark);
 	struct iphdr *ip;
 	void *data, *end;
 
@@ -47,7 +48,7 @@ static __always_inline int push_v4(struct xdp_md *ctx, struct hop *h, struct car
 	put_eth(data, h);
 	*(__be16 *)ip = head;
 	ip->tot_len = len;
-	*(__be32 *)&ip->id = bpf_htonl(IP_DF); /* id 0: an atomic datagram, RFC 6864 4.1 */
+	*(__be32 *)&ip->id = bpf_htonl((__u32)c.mark << 16 | IP_DF); /* an atomic datagram's id means nothing: RFC 6864 4.1 */
 	*(__be16 *)&ip->ttl = ttl_proto;
 	ip->check = csum_fold(sum);
 	ip->saddr = h->v4.src | (__u32)vary << 16;
@@ -69,7 +70,7 @@ static __always_inline int push_v6(struct xdp_md *ctx, struct hop *h, struct car
 		return SLR_R_drop_headroom;
 	put_eth(data, h);
 	/* Flow label from the flow's entropy (RFC 6438): paths that hash on it see flows apart. */
-	*(__be32 *)ip = bpf_htonl(0x60000000 | (__u32)c.tos << 20 | c.entropy);
+	*(__be32 *)ip = bpf_htonl(0x60000000 | (__u32)c.tos << 20 | (__u32)c.mark << 16 | c.entropy);
 	*(__be32 *)&ip->payload_len = bpf_htonl(c.len << 16 | (__u32)c.proto << 8 | SLR_TTL);
 	((__be32 *)&ip->saddr)[0] = h->v6.src[0];
 	((__be32 *)&ip->saddr)[1] = h->v6.src[1];
@@ -80,4 +81,9 @@ static __always_inline int push_v6(struct xdp_md *ctx, struct hop *h, struct car
 	((__be32 *)&ip->daddr)[2] = h->v6.dst[2];
 	((__be32 *)&ip->daddr)[3] = h->v6.dst[3];
 	return 0;
+}
+
+static __always_inline int push(struct xdp_md *ctx, struct hop *h, struct cargo c)
+{
+	return h->flags & HOP_V6 ? push_v6(ctx, h, c) : push_v4(ctx, h, c);
 }

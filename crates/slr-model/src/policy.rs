@@ -6,8 +6,11 @@ word_enum! {
     /// What happens to an orphan (a TCP packet in mid-flow that no table knows) when no chain of hosts can be asked.
     #[derive(Default)]
     pub enum OrphanPolicy, "an orphan policy" {
-        /// Goes to the current host of its slot: right whenever the ring has not changed since the flow began.
+        /// Goes through the hosts that its slot has had, newest first; whoever has the flow keeps it and says so. Right as
+        /// long as the slot has not had more hosts since the flow began than it remembers.
         #[default]
+        Chain = "chain",
+        /// Goes to the current host of its slot: right whenever the ring has not changed since the flow began.
         Ring = "ring",
         /// Is dropped: the client retransmits, and no host answers a stranger's connection with RST.
         Drop = "drop",
@@ -40,6 +43,6 @@ mod tests {
         for &policy in EchoPolicy::ALL {
             assert_eq!(policy.to_string().parse(), Ok(policy));
         }
-        assert_eq!((OrphanPolicy::default(), EchoPolicy::default()), (OrphanPolicy::Ring, EchoPolicy::Answer));
+        assert_eq!((OrphanPolicy::default(), EchoPolicy::default()), (OrphanPolicy::Chain, EchoPolicy::Answer));
     }
 }

@@ -95,7 +95,13 @@ const REFUSED: &[(&str, &str, &str, &str, &str)] = &[
     ("udp/7", "sctp/7", "25 | services", "\"sctp/7\" is not a service", "such as tcp/80"),
     ("udp/7", "tcp/80", "25 | services", "subnet web lists tcp/80 twice", "remove one"),
     ("[\"tcp/80\", \"udp/7\"]", "[]", "25 | services", "subnet web serves nothing", "leave the line out"),
-    ("orphan = \"drop\"", "orphan = \"chain\"", "26 | orphan", "\"chain\" is not an orphan policy", "ring, drop"),
+    (
+        "orphan = \"drop\"",
+        "orphan = \"chains\"",
+        "26 | orphan",
+        "\"chains\" is not an orphan policy",
+        "chain, ring, drop",
+    ),
     ("client-address", "client", "28 | key_mask", "\"client\" is not a key field", "client-address, client-port"),
     ("\"web\"", "\"w b\"", "22 | name", "\"w b\" cannot name a subnet", "without blanks"),
 ];

@@ -16,7 +16,7 @@ pub fn remedy(reason: RouterReason) -> Option<&'static str> {
             "show subnets: no host with weight serves this subnet; set one active in the hosts file and reload"
         }
         R::DropOrphan => {
-            "flows that began before this router knew them; set orphan = \"ring\" if the ring has not changed since"
+            "flows that began before this router knew them; set orphan = \"chain\" to have their hosts found"
         }
         R::DropFragment => "first fragments take another way or come late; have senders use path MTU discovery",
         R::DropTooBig => "raise the MTU between here and the hosts by the tunnel header, or clamp the clients' MSS",

@@ -289,7 +289,7 @@ fn cut_off(scene: &Scene, host: &str, times: &mut Times) {
 fn try_blackhole(scene: &Scene, host: &str, times: &mut Times) {
     let fresh = fresh_connections(scene);
     let before = scene.beside_all();
-    let orphans = scene.site.reason("slr1", "fwd_orphan_ring").unwrap();
+    let orphans = scene.site.reason("slr1", "fwd_orphan_chain").unwrap();
     let mark = Mark::here(&scene.site).unwrap();
     cut_off(scene, host, times);
     assert_eq!(scene.pinned(host), Pinned::new(), "flows of a host that is down");
@@ -298,7 +298,7 @@ fn try_blackhole(scene: &Scene, host: &str, times: &mut Times) {
         let gone: Vec<_> = before[other].difference(&now).collect();
         assert!(gone.is_empty(), "{host} was cut off, and {other} lost {gone:?}");
     }
-    let placed = || scene.site.reason("slr1", "fwd_orphan_ring").unwrap() > orphans;
+    let placed = || scene.site.reason("slr1", "fwd_orphan_chain").unwrap() > orphans;
     scene.await_that("orphans to be placed elsewhere", placed);
     fresh.interrupt().unwrap();
     fresh.finish().unwrap();
@@ -402,7 +402,7 @@ fn a_host_whose_daemon_is_killed_or_starved_loses_nothing() {
         }
         times.print(&format!("hostd {absence:?} for {AWAY:?}"));
     }
-    assert_eq!(scene.site.reason("slr1", "fwd_orphan_ring").unwrap(), 0, "a pinned flow was forgotten");
+    assert_eq!(scene.site.reason("slr1", "fwd_orphan_chain").unwrap(), 0, "a pinned flow was forgotten");
     scene.finish_whole("hostd at fault");
 }
 

@@ -5,6 +5,7 @@
 mod common;
 
 mod case;
+mod chains;
 mod coverage;
 mod flows;
 mod fragments;

@@ -67,13 +67,14 @@ pub fn host(name: &str, address: &str, mac: u8) -> Host {
     }
 }
 
-/// A subnet with default policies, served by these hosts with equal weights.
+/// A subnet whose orphans go where the ring points, otherwise with default policies, served by these hosts with equal
+/// weights.
 pub fn subnet(prefix: &str, members: &[&str]) -> Subnet {
     Subnet {
         prefix: prefix.parse().expect("a subnet"),
         account: 1,
         listed_only: false,
-        orphan: OrphanPolicy::default(),
+        orphan: OrphanPolicy::Ring,
         echo: EchoPolicy::default(),
         classes: Vec::new(),
         routes: vec![route(None, None, members)],

@@ -203,7 +203,7 @@ fn desired(hosts: u16) -> Desired {
         prefix: prefix.parse().expect("a prefix"),
         account: 1,
         listed_only: false,
-        orphan: Default::default(),
+        orphan: slr_model::OrphanPolicy::Ring,
         echo: Default::default(),
         classes: Vec::new(),
         routes: vec![Route::to(each(family).map(|(family, n)| (name(family, n), Weight::default())).collect())],

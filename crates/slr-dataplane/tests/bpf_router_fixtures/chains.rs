@@ -1,0 +1,125 @@
+//! Orphans where `orphan = "chain"`: a header for each host that the slot remembers, the newest one's outermost.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use slr_dataplane::reason::RouterReason as R;
+use slr_dataplane::router::Desired;
+use slr_model::OrphanPolicy;
+use slr_testkit::packet::{PSH, RST, SYN, fold, ones_complement_sum};
+
+use crate::common::{Bed, Outcome, site};
+use crate::flows::only;
+use crate::frames::*;
+
+pub const REASONS: [R; 1] = [R::FwdOrphanChain];
+
+/// What the tunnel headers of a search are marked with: docs/wire.md.
+const SEARCH: u32 = 1;
+
+/// A site whose orphans are searched for and whose slots have known nobody but `a`, on a router of its own.
+fn searching() -> Bed {
+    let mut desired = site::site();
+    for subnet in &mut desired.subnets {
+        subnet.orphan = OrphanPolicy::Chain;
+    }
+    only(&mut desired, "a");
+    Bed::new(desired)
+}
+
+/// One tunnel header: whom it leads to, and its mark.
+#[derive(Debug, PartialEq, Eq)]
+struct Leg(String, u32);
+
+/// Takes a chain apart: its headers from the outermost on, and the client's datagram.
+fn legs(packet: &[u8], desired: &Desired) -> (Vec<Leg>, Vec<u8>) {
+    let mut rest = &packet[14..];
+    let mut legs = Vec::new();
+    loop {
+        let v6 = rest[0] >> 4 == 6;
+        let (protocol, length) = if v6 { (rest[6], 40 + word(rest, 4)) } else { (rest[9], word(rest, 2)) };
+        if !matches!(protocol, 4 | 41) {
+            return (legs, rest.to_vec());
+        }
+        assert_eq!(usize::from(length), rest.len(), "each header counts what it carries");
+        let (to, mark): (IpAddr, u32) = if v6 {
+            let label = u32::from_be_bytes([0, rest[1] & 0xf, rest[2], rest[3]]);
+            assert_eq!(rest[7], 64, "hop limit");
+            (Ipv6Addr::from(<[u8; 16]>::try_from(&rest[24..40]).unwrap()).into(), label >> 16)
+        } else {
+            assert_eq!(fold(ones_complement_sum(0, &rest[..20])), 0xffff, "header checksum");
+            assert_eq!((rest[8], word(rest, 6)), (64, 0x4000), "TTL, DF");
+            (Ipv4Addr::from(<[u8; 4]>::try_from(&rest[16..20]).unwrap()).into(), word(rest, 4).into())
+        };
+        let host = desired.hosts.iter().find(|host| host.address == to).expect("a host of the site");
+        legs.push(Leg(host.name.to_string(), mark));
+        rest = &rest[if v6 { 40 } else { 20 }..];
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The orphan goes to these hosts, in this order, and is as it was inside.
+fn assert_chain(bed: &Bed, frame: &[u8], hosts: &[&str]) -> Outcome {
+    let outcome = bed.send(frame);
+    assert_eq!(outcome.reason, R::FwdOrphanChain);
+    let (legs, inner) = legs(&outcome.packet, &bed.desired);
+    let expected: Vec<Leg> = hosts.iter().map(|host| Leg((*host).to_owned(), SEARCH)).collect();
+    assert_eq!((legs, inner), (expected, datagram(frame)));
+    assert_eq!(outcome.bytes, datagram(frame).len() as u64, "bytes counted are the client's");
+    outcome
+}
+
+#[test]
+fn an_orphan_goes_through_the_hosts_of_its_slot_newest_first() {
+    for f in FAMILIES {
+        let mut bed = searching();
+        assert_chain(&bed, &ack(f.client, 40000, f.any, 80, 9), &["a"]);
+        bed.change(|desired| only(desired, "b"));
+        assert_chain(&bed, &ack(f.client, 40000, f.any, 80, 9), &["b", "a"]);
+        for flags in [PSH, RST, SYN | RST] {
+            assert_chain(&bed, &tcp(f.client, 40000, f.any, 80, flags), &["b", "a"]);
+        }
+        // Nothing is remembered of it: the next one is searched for again.
+        assert_chain(&bed, &ack(f.client, 40000, f.any, 80, 9), &["b", "a"]);
+        bed.change(|desired| only(desired, "a"));
+        assert_chain(&bed, &ack(f.client, 40000, f.any, 80, 9), &["a", "b"]);
+        // No host needs an address of the other family to pass it on.
+        bed.change(|desired| only(desired, "v"));
+        assert_chain(&bed, &ack(f.client, 40000, f.any, 80, 9), &["v"]);
+        bed.change(|desired| only(desired, "a"));
+        assert_chain(&bed, &ack(f.client, 40000, f.any, 80, 9), &["a", "b"]);
+    }
+}
+
+#[test]
+fn a_chain_is_as_long_as_fits_and_leaves_out_who_is_down() {
+    for f in FAMILIES {
+        let mut bed = searching();
+        bed.change(|desired| only(desired, "b"));
+        let header = if f.v6 { 40 } else { 20 };
+        let of_len = |len: usize| from(f.client, f.any).tcp(40000, 80).payload_len(len - header - 20).build();
+        assert_chain(&bed, &of_len(1460), &["b", "a"]);
+        assert_chain(&bed, &of_len(1461), &["b"]);
+        assert_chain(&bed, &of_len(1480), &["b"]);
+        bed.change(|desired| site::host_mut(desired, "a").state = slr_model::HostState::Down);
+        assert_chain(&bed, &ack(f.client, 40000, f.any, 80, 9), &["b"]);
+    }
+}
+
+#[test]
+fn first_packets_and_known_flows_have_no_chain() {
+    for f in FAMILIES {
+        let mut bed = searching();
+        bed.change(|desired| only(desired, "b"));
+        assert_eq!(bed.send(&syn(f.client, 40000, f.any, 80)).reason, R::FwdNew);
+        assert_eq!(bed.send(&ack(f.client, 40000, f.any, 80, 0)).reason, R::FwdPromoted);
+        assert_eq!(bed.send(&ack(f.client, 40000, f.any, 80, 1)).reason, R::FwdEstablished);
+        assert_eq!(bed.send(&udp(f.client, 40000, f.any, 53)).reason, R::FwdNew);
+        let fragment = from(f.client, f.any);
+        let fragment = if f.v6 { fragment.fragment_header(0, true, 7) } else { fragment.fragment(0, true) };
+        let fragment = fragment.tcp(40001, 80).payload_len(64).build();
+        assert_eq!(bed.send(&fragment).reason, R::FwdOrphanRing, "a fragment: the others have to follow it");
+    }
+}
