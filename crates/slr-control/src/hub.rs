@@ -211,6 +211,11 @@ impl Hub {
         Ok(receiver)
     }
 
+    /// Asks a child to advert at once.
+    pub fn ask(&self, id: ConnectionId) -> Result<(), CommandError> {
+        self.command(id, ChildCommand::Ask)
+    }
+
     /// Sends a child the site's hosts.
     pub fn set_roster(&self, id: ConnectionId, roster: Arc<Roster>) -> Result<(), CommandError> {
         self.command(id, ChildCommand::Roster(roster))

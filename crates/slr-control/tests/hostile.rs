@@ -92,6 +92,7 @@ async fn welcomed(home: &Domain) -> (Router, Connection, SendStream, RecvStream)
         role: Role::Host,
         tunnel_addresses: vec!["10.1.0.2".parse().unwrap()],
         tunnel_sources: vec![],
+        answers_asks: false,
     });
     send.write_all(&hello.encode_frame().unwrap()).await.unwrap();
     router.welcome().await;

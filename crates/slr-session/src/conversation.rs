@@ -35,6 +35,7 @@
 
 use slr_wire::{Code, Message};
 
+mod acks;
 mod advertised;
 mod backoff;
 mod child;

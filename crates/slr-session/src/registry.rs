@@ -13,6 +13,7 @@
 
 mod admission;
 mod adverts;
+mod contact;
 mod event;
 mod hello;
 mod hosts;
@@ -108,11 +109,12 @@ impl Registry {
         self.settings = settings;
         for index in self.hosts.indices() {
             let host = self.hosts.get(index);
-            let heard_at = host.heard_at;
-            if let (Some(heard_at), true) = (heard_at, host.is_heard()) {
-                self.timers.set(Timer::Advert(index), heard_at + self.settings.silent_after);
+            let (heard_at, is_heard, settled_at) = (host.heard_at, host.is_heard(), host.settled_at);
+            if let (Some(heard_at), true) = (heard_at, is_heard) {
+                self.hosts.get_mut(index).silent_at = Some(heard_at + self.settings.silent_after);
+                self.watch_for_advert(index, heard_at, now);
             }
-            if let (Some(settled_at), false) = (host.settled_at, host.is_heard()) {
+            if let (Some(settled_at), false) = (settled_at, is_heard) {
                 self.timers.set(Timer::Forget(index), settled_at + self.settings.forget_after);
             }
             self.judge_host(index, now);

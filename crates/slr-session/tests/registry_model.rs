@@ -40,7 +40,7 @@ enum Operation {
     },
     Path {
         host: u16,
-        lost: bool,
+        report: PathReport,
     },
     Revoke {
         host: u16,
@@ -79,7 +79,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             }),
         3 => host().prop_map(|host| Operation::Disconnect { host }),
         1 => host().prop_map(|host| Operation::Withdraw { host }),
-        8 => (host(), proptest::bool::weighted(0.3)).prop_map(|(host, lost)| Operation::Path { host, lost }),
+        10 => (host(), prop_oneof![5 => Just(ALIVE), 2 => Just(PathReport::Lost), 3 => Just(PathReport::Doubted)])
+            .prop_map(|(host, report)| Operation::Path { host, report }),
         1 => host().prop_map(|host| Operation::Revoke { host }),
         1 => (0..2usize).prop_map(|service| Operation::Release { service }),
         8 => prop_oneof![1..=400u64, 400..=1_500u64, 1_500..=20_000u64].prop_map(|ms| Operation::Wait { ms }),
@@ -122,7 +123,7 @@ impl Run {
         for host in 1..=HOSTS {
             run.nodes.insert(host, Node { incarnation: 5, session: 5, sequence: 5, ..Node::default() });
             run.perform(Operation::Hello { host, incarnation: 0, session: 1, elsewhere: false });
-            run.perform(Operation::Path { host, lost: false });
+            run.perform(Operation::Path { host, report: ALIVE });
             let services = [Some(HostState::Active); 2];
             run.perform(Operation::Advert { host, old_connection: false, sequence: 1, full: true, services });
         }
@@ -166,9 +167,7 @@ impl Run {
                     self.observer.withdraw(connection, now);
                 }
             }
-            Operation::Path { host, lost } => {
-                self.observer.path(&identity(host).name, if lost { PathReport::Lost } else { ALIVE }, now);
-            }
+            Operation::Path { host, report } => self.observer.path(&identity(host).name, report, now),
             Operation::Revoke { host } => self.observer.remove(&identity(host).name, Cause::Revoked, now),
             Operation::Release { service } => self.observer.release_hold(&keys()[service], now),
             Operation::Wait { ms: duration } => {

@@ -2,9 +2,9 @@
 
 mod registry_support;
 
-use registry_support::{ALIVE, Bench, advert, key, ms, service, web};
+use registry_support::{ALIVE, Bench, advert, hello, identity, key, ms, service, web};
 use slr_model::HostState;
-use slr_session::registry::{AlarmKey, Event, PathReport, ServiceState, Settings};
+use slr_session::registry::{AlarmKey, Event, Hello, PathReport, ServiceState, Settings};
 
 fn bench(hosts: u16) -> Bench {
     let mut bench = Bench::new(Settings::default());
@@ -27,9 +27,10 @@ fn changes(bench: &mut Bench) -> usize {
 }
 
 #[test]
-fn a_host_that_stops_is_silent_after_a_second_and_a_window() {
+fn a_host_that_stops_is_silent_after_its_time_and_a_window() {
     let mut bench = bench(3);
-    bench.wait_hearing(ms(1_299), &[2, 3]);
+    bench.deaf.insert(1);
+    bench.wait_hearing(ms(2_799), &[2, 3]);
     assert_eq!(bench.state(1), ServiceState::Active);
     bench.wait_hearing(ms(1), &[2, 3]);
     assert_eq!(bench.state(1), ServiceState::Silent);
@@ -39,15 +40,76 @@ fn a_host_that_stops_is_silent_after_a_second_and_a_window() {
 
 #[test]
 fn a_host_whose_link_is_cut_is_down_in_time() {
-    // The last advert came so long before the cut; five keepalives of 200 ms are missed 1.2 s after it.
-    for before_ms in [0, 100, 200, 300, 399] {
-        let mut bench = bench(3);
-        bench.wait_hearing(ms(before_ms), &[2, 3]);
-        bench.wait_hearing(ms(1_200), &[2, 3]);
-        bench.path(1, PathReport::Lost);
-        bench.wait_hearing(ms(300), &[2, 3]);
-        assert_eq!(bench.state(1), ServiceState::Down, "{before_ms} ms");
+    // Whenever its last advert came: the path is in doubt 110 ms after the first keepalive that is lost, which is sent up to
+    // 400 ms after the cut, and lost 680 ms after that.
+    for before_ms in [0, 300, 600, 999] {
+        for cut_ms in [0, 200, 399] {
+            let mut bench = bench(3);
+            bench.wait_hearing(ms(before_ms), &[2, 3]);
+            bench.deaf.insert(1);
+            let cut = bench.now;
+            bench.wait_hearing(ms(cut_ms + 110), &[2, 3]);
+            bench.path(1, PathReport::Doubted);
+            bench.wait_hearing(ms(680), &[2, 3]);
+            bench.path(1, PathReport::Lost);
+            bench.wait_hearing(ms(21), &[2, 3]);
+            let state = bench.state(1);
+            assert_eq!(state, ServiceState::Down, "{before_ms} ms, {cut_ms} ms, {:?} after the cut", bench.now - cut);
+        }
     }
+}
+
+#[test]
+fn a_host_that_answers_asks_is_not_given_up_and_asked_no_more() {
+    let mut bench = bench(3);
+    bench.path(1, PathReport::Doubted);
+    bench.wait_hearing(ms(1_000), &[2, 3]);
+    bench.path(1, PathReport::Lost);
+    bench.wait_hearing(ms(1_000), &[2, 3]);
+    assert_eq!(bench.state(1), ServiceState::Silent);
+    let view = bench.registry.host("h1").unwrap();
+    let reason = view.service(&web()).unwrap().reason().to_string();
+    assert_eq!(reason, "adverts come, its tunnel does not answer");
+    let heard = bench.registry.counters().adverts;
+    bench.wait(ms(1_400));
+    assert!(bench.registry.counters().adverts - heard <= 6, "three hosts, asked after a second and a half");
+}
+
+#[test]
+fn losses_by_chance_are_answered_by_the_next_ask() {
+    let mut bench = bench(3);
+    bench.deaf.insert(1);
+    bench.wait_hearing(ms(2_000), &[2, 3]);
+    // Five asks were lost, and two adverts.
+    bench.deaf.clear();
+    bench.wait_hearing(ms(1_400), &[2, 3]);
+    assert_eq!((bench.state(1), changes(&mut bench)), (ServiceState::Active, 0));
+    // The same of a path that was in doubt for a moment.
+    bench.deaf.insert(1);
+    bench.path(1, PathReport::Doubted);
+    bench.wait_hearing(ms(390), &[2, 3]);
+    bench.path(1, ALIVE);
+    bench.wait_hearing(ms(900), &[2, 3]);
+    assert_eq!((bench.state(1), changes(&mut bench)), (ServiceState::Active, 0));
+}
+
+#[test]
+fn a_host_that_does_not_know_asks_is_only_silent_later() {
+    let mut bench = bench(3);
+    let session = bench.number();
+    let old = Hello { answers_asks: false, ..hello(1, 1, session) };
+    let (connection, _) = bench.welcome(identity(1), old).unwrap();
+    bench.connections.insert(1, connection);
+    bench.advertise(1, HostState::Active);
+    bench.events();
+    bench.path(1, PathReport::Doubted);
+    bench.wait_hearing(ms(900), &[2, 3]);
+    assert_eq!(bench.state(1), ServiceState::Active);
+    bench.path(1, PathReport::Lost);
+    bench.wait_hearing(ms(400), &[2, 3]);
+    assert_eq!(bench.state(1), ServiceState::Silent);
+    bench.wait_hearing(ms(1_600), &[2, 3]);
+    assert_eq!(bench.state(1), ServiceState::Down, "neither heard nor reached");
 }
 
 #[test]
@@ -68,16 +130,38 @@ fn all_hosts_cut_off_at_once_are_held_with_one_alarm_and_no_change() {
 
 #[test]
 fn hosts_that_advert_at_different_moments_vanish_together() {
-    // All are cut off 400 ms from now; the last adverts are up to an interval apart, which is more than a window.
+    // All are cut off a second from now; the last adverts are up to an interval apart, which is more than a window.
     let mut bench = bench(4);
+    bench.deaf.extend(1..=4);
     for n in 1..=4 {
         bench.advertise(n, HostState::Active);
-        bench.wait(ms(133));
+        bench.wait(ms(333));
     }
     bench.wait(ms(5_000));
     assert_eq!(states(&bench, 4), [ServiceState::Active; 4]);
     assert_eq!(bench.registry.alarms().count(), 1);
     assert_eq!(changes(&mut bench), 0);
+}
+
+#[test]
+fn hosts_whose_links_are_cut_at_once_vanish_together() {
+    // Their keepalives are due at different moments of 400 ms, most of them late.
+    for phases_ms in [[0, 390, 395, 400], [0, 5, 300, 400], [0, 100, 200, 300], [0, 0, 310, 320]] {
+        let mut bench = bench(4);
+        bench.deaf.extend(1..=4);
+        let cut = bench.now;
+        let doubts = (1..).zip(phases_ms).map(|(n, phase)| (phase + 110, n, PathReport::Doubted));
+        let losses = (1..).zip(phases_ms).map(|(n, phase)| (phase + 790, n, PathReport::Lost));
+        let mut reports: Vec<_> = doubts.chain(losses).collect();
+        reports.sort_by_key(|(at_ms, n, _)| (*at_ms, *n));
+        for (at_ms, n, report) in reports {
+            bench.wait(cut + ms(at_ms) - bench.now);
+            bench.path(n, report);
+        }
+        bench.wait(ms(5_000));
+        assert_eq!(states(&bench, 4), [ServiceState::Active; 4], "{phases_ms:?}");
+        assert_eq!((bench.registry.alarms().count(), changes(&mut bench)), (1, 0), "{phases_ms:?}");
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Hello {
     pub tunnel_addresses: Vec<IpAddr>,
     /// SLRs: prefixes from which it sends tunnels.
     pub tunnel_sources: Vec<IpNet>,
+    /// Children: whether it answers an [`Ask`](crate::Ask) with an advert at once.
+    pub answers_asks: bool,
 }
 
 /// A parent's answer to [`Hello`].
@@ -69,6 +71,7 @@ impl Hello {
             role,
             tunnel_addresses: tunnel_addresses("hello.tunnel_addresses", &found.tunnel_addresses)?,
             tunnel_sources: tunnel_sources("hello.tunnel_sources", &found.tunnel_sources)?,
+            answers_asks: found.answers_asks,
         })
     }
 
@@ -86,6 +89,7 @@ impl Hello {
             role: role.into(),
             tunnel_addresses: self.tunnel_addresses.iter().map(|&address| address_bytes(address)).collect(),
             tunnel_sources: self.tunnel_sources.iter().map(|&net| prefix_bytes(net)).collect(),
+            answers_asks: self.answers_asks,
         }
     }
 }

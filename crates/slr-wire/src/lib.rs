@@ -36,7 +36,7 @@ pub use error::{DecodeError, EncodeError};
 pub use frame::{FrameError, FrameReader};
 pub use hello::{Hello, Refused, Welcome};
 pub use message::{Channel, Message};
-pub use order::{Ack, Action, Order, Ordered, Withdraw};
+pub use order::{Ack, Action, Ask, Order, Ordered, Withdraw};
 pub use rings::{Edition, RingKey, RingWeights, Rings, RingsAck, RingsAssembly, RingsError, RingsPart};
 pub use roster::{Roster, RosterError, RosterNode, RosterPart};
 

@@ -4,7 +4,7 @@ use prost::Message as _;
 
 use crate::frame::LENGTH_LEN;
 use crate::{
-    Ack, AdvertPart, DecodeError, EncodeError, Hello, Order, Ordered, Refused, RingsAck, RingsPart, RosterPart,
+    Ack, AdvertPart, Ask, DecodeError, EncodeError, Hello, Order, Ordered, Refused, RingsAck, RingsPart, RosterPart,
     Welcome, Withdraw, bounds, proto,
 };
 use proto::envelope::Message as Field;
@@ -24,6 +24,7 @@ pub enum Message {
     Roster(RosterPart),
     Rings(RingsPart),
     RingsAck(RingsAck),
+    Ask(Ask),
 }
 
 /// How messages travel.
@@ -53,6 +54,7 @@ impl Message {
             Field::Roster(found) => Message::Roster(RosterPart::read(found)?),
             Field::Rings(found) => Message::Rings(RingsPart::read(found)?),
             Field::RingsAck(found) => Message::RingsAck(RingsAck::read(found)?),
+            Field::Ask(proto::Ask {}) => Message::Ask(Ask),
         })
     }
 
@@ -87,6 +89,7 @@ impl Message {
             Message::Roster(_) => "roster",
             Message::Rings(_) => "rings",
             Message::RingsAck(_) => "rings_ack",
+            Message::Ask(_) => "ask",
         }
     }
 
@@ -95,7 +98,7 @@ impl Message {
     pub const fn travels(&self, channel: Channel) -> bool {
         match self {
             Message::Advert(part) => part.full == matches!(channel, Channel::Stream),
-            Message::Ack(_) | Message::RingsAck(_) => matches!(channel, Channel::Datagram),
+            Message::Ack(_) | Message::Ask(_) | Message::RingsAck(_) => matches!(channel, Channel::Datagram),
             _ => matches!(channel, Channel::Stream),
         }
     }
@@ -117,6 +120,7 @@ impl Message {
             Message::Roster(message) => Field::Roster(message.write()),
             Message::Rings(message) => Field::Rings(message.write()),
             Message::RingsAck(message) => Field::RingsAck(message.write()),
+            Message::Ask(Ask) => Field::Ask(proto::Ask {}),
         };
         proto::Envelope { message: Some(field) }
     }

@@ -1,4 +1,4 @@
-//! Acknowledgement, withdrawal, and orders from the operator at the parent.
+//! Acknowledgement, question, withdrawal, and orders from the operator at the parent.
 
 use crate::field::{fit, invalid, not_zero, text};
 use crate::{DecodeError, bounds, proto};
@@ -9,6 +9,10 @@ pub struct Ack {
     /// Its sequence.
     pub sequence: u64,
 }
+
+/// The child is to advert at once: the parent doubts that it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask;
 
 /// The child goes away in order, with all its services.
 #[derive(Clone, Debug, PartialEq, Eq)]

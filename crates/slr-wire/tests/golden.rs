@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use slr_model::{Advert, HostState, Loads, Role, ServiceAdvert, Weight};
 use slr_wire::*;
 
-fn hello() -> Message {
+fn hello(answers_asks: bool) -> Message {
     Message::Hello(Hello {
         incarnation: 1_795_000_000,
         session: 2,
@@ -13,6 +13,7 @@ fn hello() -> Message {
         role: Role::Host,
         tunnel_addresses: vec!["10.1.11.2".parse().unwrap(), "2001:db8:11::2".parse().unwrap()],
         tunnel_sources: vec!["10.1.0.0/24".parse().unwrap()],
+        answers_asks,
     })
 }
 
@@ -84,8 +85,12 @@ fn roster() -> Message {
 fn vectors() -> Vec<(Message, &'static str)> {
     vec![
         (
-            hello(),
+            hello(false),
             "0a3908c08df6d70610021a0b686f73746420302e312e3020012a040a010b022a1020010db800110000000000000000000232080a040a0100001018",
+        ),
+        (
+            hello(true),
+            "0a3b08c08df6d70610021a0b686f73746420302e312e3020012a040a010b022a1020010db800110000000000000000000232080a040a01000010183801",
         ),
         (welcome(), "1215080210900318e80722080a040a010000101828a006"),
         (
@@ -120,6 +125,7 @@ fn vectors() -> Vec<(Message, &'static str)> {
             }),
             "5a180a0b0a05736c722d61100918051205736c722d6118012001",
         ),
+        (Message::Ask(Ask), "6200"),
     ]
 }
 
@@ -146,7 +152,7 @@ fn each_message_has_a_vector_and_the_documentation_shows_it() {
         kinds.insert(message.kind());
         assert!(shown.contains(bytes), "docs/wire.md does not show the vector of {}", message.kind());
     }
-    assert_eq!(kinds.len(), 11);
+    assert_eq!(kinds.len(), 12);
 }
 
 #[test]

@@ -56,6 +56,6 @@ pub struct Keepalive {
     pub interval: Duration,
     /// How long an answer may take.
     pub reply_wait: Duration,
-    /// So many in a row without an answer, and the way is lost.
+    /// So many in a row without an answer, those that insist among them, and the way is lost.
     pub lost_after: u32,
 }

@@ -128,7 +128,7 @@ listen = ["10.1.0.1:6100"]
 ca = "ca.pem"
 certificate = "slr-1.pem"
 key = "slr-1-key.pem"
-silent_after_ms = 900
+silent_after_ms = 2400
 
 [[peer]]
 name = "slr-2"
@@ -164,7 +164,7 @@ policy = "least-cost"
 fn a_control_plane_becomes_settings() {
     let settings = Settings::parse("c.toml", CONTROLLED).unwrap();
     let control = settings.control.as_ref().unwrap();
-    assert_eq!((control.silent_after.as_millis(), control.advert_interval.as_millis()), (900, 400));
+    assert_eq!((control.silent_after.as_millis(), control.advert_interval.as_millis()), (2_400, 1_000));
     assert_eq!((control.peers[0].name.as_str(), control.crl.as_ref()), ("slr-2", None));
     assert_eq!((settings.keepalive.lost_after, settings.damping.budget, settings.metrics), (3, 0.1, None));
     let subnet = &settings.subnets[0];
@@ -178,7 +178,7 @@ fn a_control_plane_becomes_settings() {
 const CONTROL_REFUSED: &[(&str, &str, &str, &str, &str)] = &[
     ("[\"10.1.0.1:6100\"]", "[]", "6 | listen", "the router listens nowhere", "hosts reach this router at"),
     ("10.1.0.1:6100", "10.1.0.1", "6 | listen", "invalid socket address", ""),
-    ("silent_after_ms = 900", "silent_after_ms = 500", "10 | silent_after_ms", "is 500", "write 800 to 600000"),
+    ("silent_after_ms = 2400", "silent_after_ms = 500", "10 | silent_after_ms", "is 500", "write 2000 to 600000"),
     ("slr-2", "slr-1", "13 | name", "peer slr-1 is this router itself", "correct the name"),
     ("[\"10.1.0.2:6100\"]", "[]", "14 | addresses", "peer slr-2 has no address", "write where it listens"),
     ("lost_after = 3", "lost_after = 0", "17 | lost_after", "lost_after is 0", "write 1 to 50"),

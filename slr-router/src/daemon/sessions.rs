@@ -1,7 +1,7 @@
 //! What comes in on the control plane, handed to the core; and what the core wants done there.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slr_control::{HubEvent, LinkEvent};
 use slr_model::{Identity, NodeName};
@@ -17,13 +17,28 @@ use crate::control::{self, News};
 use crate::keepalive::{Path, Target, TargetReport};
 use crate::state::State;
 
+/// Members of a cluster are few, and flows wait for a publisher's successor: they hear each other more often than hosts are
+/// heard, and five beats in a row are missed before one counts as gone.
+const BEAT_INTERVAL: Duration = Duration::from_millis(200);
+const MEMBER_SILENT_AFTER: Duration = Duration::from_millis(1_000);
+
 impl Daemon {
     /// Takes what came in.
     pub(super) fn hear(&mut self, news: News) {
         let now = Instant::now();
         match news {
             News::Path(change) => {
-                tracing::info!(host = %change.name, address = %change.address, path = change.path.as_str(), "path");
+                let host = self.core.fleet().registry().host(change.name.as_str());
+                let was_alive = host.is_some_and(|host| matches!(host.path(), PathView::Alive { .. }));
+                if was_alive && change.path == Path::Alive {
+                    // Doubt comes and goes with every few packets that are lost.
+                    tracing::debug!(host = %change.name, address = %change.address, doubted = change.is_doubted, "path");
+                } else {
+                    tracing::info!(host = %change.name, address = %change.address, path = change.path.as_str(), "path");
+                }
+                if change.is_doubted {
+                    return self.core.tell(now, |registry| registry.path(&change.name, PathReport::Doubted, now));
+                }
                 let report = self.control.as_ref().map(|control| control.keepalives().report());
                 let known = report.iter().flat_map(|report| report.targets.iter());
                 let target = known.into_iter().find(|target| target.name == change.name).cloned();
@@ -55,6 +70,7 @@ impl Daemon {
                     version: hello.software,
                     tunnels: hello.tunnel_addresses,
                     source_prefixes: hello.tunnel_sources,
+                    answers_asks: hello.answers_asks,
                     remote,
                 };
                 let identity = Identity::clone(identity);
@@ -169,7 +185,9 @@ impl Daemon {
         }
         let now = Instant::now();
         for target in &report.targets {
-            let known = self.core.fleet().registry().host(target.name.as_str()).map(|host| host.path());
+            let host = self.core.fleet().registry().host(target.name.as_str());
+            // A doubt ends with an answer or a loss, which come by themselves.
+            let known = host.filter(|host| !host.is_path_doubted()).map(|host| host.path());
             if known.is_some_and(|known| may_refresh(&known, target.path)) {
                 self.tell_path(&target.name, target.path, Some(target), now);
             }
@@ -182,6 +200,12 @@ impl Daemon {
         while let Some(effect) = self.core.poll_effect() {
             match effect {
                 Effect::Close(id, refusal) => self.refuse(id, &refusal),
+                Effect::Ask(id) => {
+                    if let Some(control) = &self.control {
+                        // One that has ended answers nothing, and one that is busy is asked again.
+                        let _ = control.hub().ask(id);
+                    }
+                }
                 Effect::Watch => self.watch(),
                 Effect::Save => self.save(),
                 Effect::ToPeer(name, message) => {
@@ -240,8 +264,7 @@ impl Daemon {
     ) -> Cluster {
         let peers = control.peers.iter().map(|peer| peer.name.clone()).collect();
         let mut timing = ClusterSettings::new(settings.name.clone(), incarnation, peers);
-        timing.beat_interval = control.advert_interval / 2;
-        timing.silent_after = control.silent_after;
+        (timing.beat_interval, timing.silent_after) = (BEAT_INTERVAL, MEMBER_SILENT_AFTER);
         Cluster::new(timing, state.and_then(State::cluster), now)
     }
 }

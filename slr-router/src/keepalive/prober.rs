@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use slr_model::NodeName;
 
 use super::secret::Secret;
-use super::settings::Settings;
+use super::settings::{DOUBTED_AFTER, Settings};
 use super::target::{Answer, Path, Record, Target, Turn};
 
 /// Most targets: as many as a router has hosts, in both families.
@@ -29,7 +29,7 @@ pub const TICK: Duration = Duration::from_millis(10);
 pub enum Output {
     /// Send this.
     Send(Probe),
-    /// A path is another than it was.
+    /// A path is another than it was, or in doubt, or that no more.
     Changed(Change),
 }
 
@@ -57,6 +57,8 @@ pub struct Change {
     pub address: IpAddr,
     /// What is thought of the path now.
     pub path: Path,
+    /// The last probes have no answer, which may become a lost path.
+    pub is_doubted: bool,
 }
 
 /// An answer as it came in.
@@ -121,6 +123,8 @@ pub struct Prober {
     by_key: BTreeMap<(NodeName, IpAddr), u16>,
     /// Every target's next deadline, and its slot.
     schedule: BTreeSet<(Instant, u16)>,
+    /// Targets that are insisted on.
+    silent: usize,
     outputs: VecDeque<Output>,
     counts: Counts,
 }
@@ -136,6 +140,7 @@ impl Prober {
             slots: Vec::new(),
             by_key: BTreeMap::new(),
             schedule: BTreeSet::new(),
+            silent: 0,
             outputs: VecDeque::new(),
             counts: Counts::default(),
         }
@@ -151,6 +156,7 @@ impl Prober {
             let slot = self.by_key.remove(&key).expect("taken from the same map");
             let record = self.slots[usize::from(slot)].take().expect("a slot in the map is in use");
             self.schedule.remove(&(record.due, slot));
+            self.silent -= usize::from(record.insisted > 0);
         }
         let mut left_out = 0;
         for (key, target) in wanted {
@@ -226,7 +232,8 @@ impl Prober {
             self.counts.forged += 1;
             return;
         };
-        // The schedule keeps the probe's deadline: it is often that of the next probe anyway.
+        // The schedule keeps the probe's deadline: nothing is done then, and it is put back.
+        let was_insisted = record.insisted > 0;
         match record.answer(reply.nonce, reply.clock_ns, received, self.settings.reply_wait()) {
             Answer::InTime => {
                 self.counts.answered += 1;
@@ -236,6 +243,7 @@ impl Prober {
             Answer::Duplicate => self.counts.duplicate += 1,
             Answer::Forged => self.counts.forged += 1,
         }
+        self.silent -= usize::from(was_insisted && record.insisted == 0);
     }
 
     /// Does what is due, [`BATCH`] probes at most. As long as [`Prober::poll_timeout`] is not after `now`, there is more.
@@ -252,6 +260,7 @@ impl Prober {
             }
             if record.unanswered >= self.settings.lost_after() {
                 enter(&mut self.outputs, &mut record, Path::Lost, now);
+                self.stop_insisting(&mut record);
             }
             if record.next_send <= now {
                 self.send(&mut record, slot, Turn::Regular, now);
@@ -264,16 +273,44 @@ impl Prober {
         }
     }
 
-    /// One probe, and its target's next turn. Turns that were missed are not made up for. A path that was alive and now is
-    /// silent is asked more often, until it answers or is lost: five losses in a row among probes that are lost by chance
-    /// are not rare enough.
+    /// A lost path is asked in its turns alone.
+    fn stop_insisting(&mut self, record: &mut Record) {
+        self.silent -= usize::from(record.insisted > 0);
+        (record.insisted, record.next_insisting) = (0, None);
+    }
+
+    /// When to insist, unless an answer comes: a path that was not lost and now is silent is asked more often, until it
+    /// answers or is lost. It takes as many probes without an answer as chance hardly ever takes in a row.
+    fn insist_at(&self, record: &Record, turn: Turn, now: Instant) -> Option<Instant> {
+        if record.path == Path::Lost {
+            return None;
+        }
+        let apart = self.settings.insisting(self.silent)?;
+        let usual = record.window.rtt_us().map(|us| Duration::from_micros(us.into()));
+        match (turn, record.next_insisting) {
+            // One among those that insist.
+            (Turn::Regular, Some(at)) => Some(at),
+            (Turn::Regular, None) => Some(now + self.settings.overdue(usual)),
+            // From when it was due, or turns that are a bit late would add up.
+            (Turn::Insisting, due) => Some(due.map_or(now, |due| due.max(now - apart.min(TICK))) + apart),
+        }
+    }
+
+    /// One probe, and its target's next turn. Turns that were missed are not made up for.
     fn send(&mut self, record: &mut Record, slot: u16, turn: Turn, now: Instant) {
         let nonce = self.secret.nonce(self.number, slot);
         let passed = now.saturating_duration_since(self.epoch).as_nanos();
         let clock_ns = u64::try_from(passed).expect("a process does not live 584 years");
         record.sent(self.number, turn, nonce, clock_ns, now);
-        let insists = record.path == Path::Alive && record.unanswered > 0;
-        record.next_insisting = self.settings.insisting().filter(|_| insists).map(|apart| now + apart);
+        if turn == Turn::Insisting {
+            self.silent += usize::from(record.insisted == 0);
+            record.insisted += 1;
+            if record.insisted == DOUBTED_AFTER && record.path == Path::Alive {
+                record.is_doubted = true;
+                tell(&mut self.outputs, record);
+            }
+        }
+        record.next_insisting = self.insist_at(record, turn, now);
         record.next_send = self.turn_after(record.phase, now);
         let Target { address, other, .. } = record.target;
         self.outputs.push_back(Output::Send(Probe {
@@ -321,7 +358,11 @@ impl Prober {
 
 fn enter(outputs: &mut VecDeque<Output>, record: &mut Record, path: Path, now: Instant) {
     if record.enter(path, now) {
-        let Target { name, address, .. } = record.target.clone();
-        outputs.push_back(Output::Changed(Change { name, address, path }));
+        tell(outputs, record);
     }
+}
+
+fn tell(outputs: &mut VecDeque<Output>, record: &Record) {
+    let Target { name, address, .. } = record.target.clone();
+    outputs.push_back(Output::Changed(Change { name, address, path: record.path, is_doubted: record.is_doubted }));
 }

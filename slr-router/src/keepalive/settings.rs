@@ -7,10 +7,16 @@ use thiserror::Error;
 /// Probes of a target that are remembered: enough to judge those on their way and to know a late or doubled answer.
 pub const REMEMBERED: usize = 64;
 
-/// The shipped values: a path that is cut is known to be lost 1.0 to 1.2 s later.
-const INTERVAL: Duration = Duration::from_millis(200);
+/// The shipped values: a path that is cut is known to be lost 0.8 to 1.2 s later.
+const INTERVAL: Duration = Duration::from_millis(400);
 const REPLY_WAIT: Duration = Duration::from_millis(200);
-const LOST_AFTER: u32 = 5;
+const LOST_AFTER: u32 = 20;
+
+/// Insisting probes of all targets together: when a thousand hosts are cut off at once, a few per cent of a core a
+/// second long, and no burst that would lose answers.
+pub const INSISTING_PER_S: u32 = 20_000;
+/// So many without an answer in a row, and the path is in doubt: the host is asked by other means.
+pub const DOUBTED_AFTER: u32 = 3;
 
 /// Faster is a flood, slower tells nobody in time.
 const INTERVAL_RANGE: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(60)];
@@ -52,7 +58,7 @@ pub enum SettingsError {
 
 impl Settings {
     /// A probe each `interval`; one is unanswered after `reply_wait`, which must be longer than any round trip; a path is
-    /// lost after `lost_after` unanswered ones in a row. See [`Settings::insisting`] for what is sent in between.
+    /// lost after `lost_after` unanswered ones in a row, those that insist among them: see [`Settings::insisting`].
     pub fn new(interval: Duration, reply_wait: Duration, lost_after: u32) -> Result<Self, SettingsError> {
         if interval < INTERVAL_RANGE[0] || interval > INTERVAL_RANGE[1] {
             return Err(SettingsError::Interval { given: interval });
@@ -77,11 +83,19 @@ impl Settings {
         self.reply_wait
     }
 
-    /// Between two probes of a target that has not answered the last regular one: a quarter of the interval, but so that
-    /// not more than eight are on their way. None if that is no more often than the interval.
-    pub fn insisting(&self) -> Option<Duration> {
-        let apart = (self.interval / 4).max(self.reply_wait / 8);
-        (apart < self.interval).then_some(apart)
+    /// An answer is overdue after this: four times faster than it must be, or twice what is usual on the path. Then somebody
+    /// begins to insist.
+    pub fn overdue(&self, usual: Option<Duration>) -> Duration {
+        (self.reply_wait / 4).max(usual.unwrap_or_default() * 2).min(self.reply_wait)
+    }
+
+    /// Between two probes of a target whose answer is overdue, when so many targets are silent: so that not more than
+    /// eight are on their way, and all together not more than [`INSISTING_PER_S`], or one each an interval. None if nobody
+    /// could insist more often than that.
+    pub fn insisting(&self, silent: usize) -> Option<Duration> {
+        let shared = Duration::from_secs(1) / INSISTING_PER_S * silent as u32;
+        let apart = (self.interval * 3 / 40).max(self.reply_wait / 8);
+        (apart < self.interval).then_some(apart.max(shared).min(self.interval))
     }
 
     /// So many unanswered ones in a row: the path is lost.

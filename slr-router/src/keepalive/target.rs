@@ -6,6 +6,8 @@
 //!      │                              │                                       ▲
 //!      └──────────────────────────────┴── lost_after unanswered ones in a row ┘
 //! ```
+//!
+//! An alive path is *in doubt* from the third probe without an answer until it has one, or is lost.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -53,9 +55,9 @@ impl Path {
 /// Why a probe was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It was the target's turn. These are counted: for the loss, and until a path is lost.
+    /// It was the target's turn. These are counted for the loss.
     Regular,
-    /// A regular one was not answered. An answer ends the silence; silence says nothing more.
+    /// The answer to the one before is overdue.
     Insisting,
 }
 
@@ -103,11 +105,15 @@ pub struct Record {
     pub phase: Duration,
     /// When its next regular probe leaves.
     pub next_send: Instant,
-    /// When its next insisting probe leaves, if a regular one was not answered.
+    /// When its next insisting probe leaves, if there is no answer until then.
     pub next_insisting: Option<Instant>,
+    /// How many have insisted since the last answer.
+    pub insisted: u32,
+    /// Whether the path was told to be in doubt.
+    pub is_doubted: bool,
     /// The deadline that stands for it in the schedule; never later than what there is to do.
     pub due: Instant,
-    /// Regular ones without an answer since the last answered one of any kind.
+    /// Those without an answer since the last answered one.
     pub unanswered: u32,
     probes: VecDeque<Sent>,
     /// How many of them, from the oldest on, have met their fate: nobody walks over those again.
@@ -126,6 +132,8 @@ impl Record {
             phase,
             next_send,
             next_insisting: None,
+            insisted: 0,
+            is_doubted: false,
             due: next_send,
             unanswered: 0,
             probes: VecDeque::new(),
@@ -171,7 +179,7 @@ impl Record {
         // An answer says nothing about silence after its own probe.
         if self.answered.is_none_or(|newest| newest < sent.number) {
             self.answered = Some(sent.number);
-            (self.unanswered, self.next_insisting) = (0, None);
+            (self.unanswered, self.insisted, self.next_insisting) = (0, 0, None);
         }
         if sent.turn == Turn::Regular {
             self.window.answered(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX));
@@ -188,23 +196,23 @@ impl Record {
                 break;
             }
             sent.fate = Fate::Unanswered;
-            if sent.turn == Turn::Insisting {
-                continue;
-            }
-            self.window.unanswered();
-            found += 1;
             if self.answered.is_none_or(|newest| newest < sent.number) {
                 self.unanswered += 1;
+            }
+            if sent.turn == Turn::Regular {
+                self.window.unanswered();
+                found += 1;
             }
         }
         self.settle();
         found
     }
 
-    /// Moves to another state; false if it is in that one.
+    /// Moves to another state, or out of doubt; false if it is there.
     pub fn enter(&mut self, path: Path, now: Instant) -> bool {
-        let changes = self.path != path;
-        if changes {
+        let changes = self.path != path || self.is_doubted;
+        self.is_doubted = false;
+        if self.path != path {
             (self.path, self.since) = (path, now);
         }
         changes

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// How many fates count: 20 s at the shipped interval. One loss is then 1 %.
+/// How many fates count: 40 s at the shipped interval. One loss is then 1 %.
 pub const WINDOW: usize = 100;
 
 /// In place of a round-trip time: nobody answered. A thousand windows stay small, and so in the cache.

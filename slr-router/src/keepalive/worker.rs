@@ -22,7 +22,7 @@ use super::sockets::Sockets;
 use super::target::Target;
 use super::{EdgeCounts, Report};
 
-/// How often the report is renewed: as often as adverts come, for that is when somebody looks.
+/// How often the report is renewed: as often as hosts are weighed, for that is when somebody looks.
 const REPORT_EVERY: Duration = Duration::from_millis(400);
 /// Longest sleep with nothing to do.
 const SLEEP_MAX: Duration = Duration::from_secs(1);

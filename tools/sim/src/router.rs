@@ -97,6 +97,7 @@ impl Router {
             version: "sim".to_owned(),
             tunnels: vec![tunnel],
             source_prefixes: Vec::new(),
+            answers_asks: false,
             remote: SocketAddr::new(tunnel, 6_100),
         };
         self.registry.handle_timeout(now);

@@ -19,6 +19,7 @@ pub(super) enum ChildCommand {
     Welcome(Welcome),
     Refuse(Refused),
     Order { action: Action, requested_by: String, answer: oneshot::Sender<Result<(), String>> },
+    Ask,
     Roster(Arc<Roster>),
 }
 
@@ -89,6 +90,7 @@ impl Task {
                 Ok(id) => drop(self.answers.insert(id, answer)),
                 Err(error) => drop(answer.send(Err(error.to_string()))),
             },
+            ChildCommand::Ask => parent.ask(),
             ChildCommand::Roster(roster) => {
                 if let Err(error) = parent.set_roster(now, &roster) {
                     tracing::warn!(name = %self.view.certificate.identity.name, "the roster was not sent: {error}");

@@ -172,6 +172,7 @@ impl Child {
             role: self.settings.role,
             tunnel_addresses: self.settings.tunnel_addresses.clone(),
             tunnel_sources: self.settings.tunnel_sources.clone(),
+            answers_asks: true,
         };
         self.outputs.push_back(Output::SendStream(Message::Hello(hello)));
         self.phase = Phase::Greeting { deadline: now + GREET_WITHIN };
@@ -227,6 +228,10 @@ impl Child {
                     self.counters.misplaced += 1;
                 }
                 self.listen(now);
+            }
+            (Phase::Open(open), Message::Ask(_)) => {
+                open.offering.asked(now);
+                self.handle_timeout(now);
             }
             (Phase::Open(_), Message::Order(order)) => self.tell(ChildEvent::Order(order)),
             (Phase::Open(_), Message::Roster(part)) => self.roster(now, part),

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 
 use slr_model::Role;
 use slr_wire::{
-    Ack, Action, AdvertPart, Channel, Code, DecodeError, Hello, Message, Order, Ordered, Refused, Roster, RosterError,
-    Welcome,
+    Ack, Action, AdvertPart, Ask, Channel, Code, DecodeError, Hello, Message, Order, Ordered, Refused, Roster,
+    RosterError, Welcome,
 };
 use thiserror::Error;
 
+use super::acks::Acks;
 use super::advertised::Advertisements;
 use super::limit::Limit;
 use super::roster::RosterSender;
@@ -107,14 +108,6 @@ struct Open {
     roster: RosterSender,
 }
 
-/// When the next acknowledgement goes out.
-#[derive(Clone, Debug)]
-struct Acks {
-    interval: Duration,
-    last: Option<Instant>,
-    due: Option<Instant>,
-}
-
 /// A phase's name, for tables and people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ParentPhase {
@@ -151,7 +144,7 @@ impl Parent {
                 self.phase = Phase::Open(Box::new(Open {
                     session,
                     adverts: Advertisements::new(),
-                    acks: Acks { interval, last: None, due: None },
+                    acks: Acks::new(interval),
                     orders: BTreeMap::new(),
                     orders_given: 0,
                     roster: RosterSender::default(),
@@ -159,7 +152,7 @@ impl Parent {
                 session
             }
             Phase::Open(open) => {
-                open.acks.interval = interval;
+                open.acks.configure(interval);
                 open.session
             }
             Phase::Greeting { .. } | Phase::Ended => return,
@@ -193,6 +186,13 @@ impl Parent {
         let order = Order { id, action, requested_by: requested_by.to_owned() };
         self.outputs.push_back(Output::SendStream(Message::Order(order)));
         Ok(id)
+    }
+
+    /// Asks the child to advert now, if it is there. It must have said in its hello that it answers.
+    pub fn ask(&mut self) {
+        if let Phase::Open(_) = self.phase {
+            self.outputs.push_back(Output::SendDatagram(Message::Ask(Ask)));
+        }
     }
 
     /// The site's hosts, without this one. Sent when its generation is another than the last one's, at a bounded rate.
@@ -299,7 +299,7 @@ impl Parent {
             Phase::Greeting { deadline } | Phase::Introduced { deadline, .. } => Some(*deadline),
             Phase::Open(open) => {
                 let order = open.orders.values().min().copied();
-                [open.acks.due, order, open.roster.poll_timeout()].into_iter().flatten().min()
+                [open.acks.poll_timeout(), order, open.roster.poll_timeout()].into_iter().flatten().min()
             }
             Phase::Ended => None,
         }
@@ -351,7 +351,7 @@ impl Parent {
         };
         if let Some(news) = news {
             self.datagrams.set_burst(DATAGRAMS_SPARE + open.adverts.services() as u32);
-            open.acks.heard(now);
+            open.acks.heard(now, news.full);
             self.tell(ParentEvent::Advert(news));
         }
         self.handle_timeout(now);
@@ -384,22 +384,5 @@ impl Parent {
 
     fn tell(&mut self, event: ParentEvent) {
         self.outputs.push_back(Output::Event(event));
-    }
-}
-
-impl Acks {
-    /// Something was heard that is to be acknowledged: at once, or when the last acknowledgement is old enough.
-    fn heard(&mut self, now: Instant) {
-        if self.due.is_none() {
-            self.due = Some(self.last.map_or(now, |last| (last + self.interval).max(now)));
-        }
-    }
-
-    fn take_due(&mut self, now: Instant) -> bool {
-        let due = self.due.is_some_and(|due| due <= now);
-        if due {
-            (self.due, self.last) = (None, Some(now));
-        }
-        due
     }
 }

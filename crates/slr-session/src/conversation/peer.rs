@@ -303,6 +303,7 @@ impl Peer {
             role: self.settings.role,
             tunnel_addresses: self.settings.tunnel_addresses.clone(),
             tunnel_sources: self.settings.tunnel_sources.clone(),
+            answers_asks: false,
         };
         self.outputs.push_back(Output::SendStream(Message::Hello(hello)));
         self.phase = Phase::Greeting { deadline: now + GREET_WITHIN };

@@ -163,6 +163,7 @@ impl Registry {
         host.identity = Some(identity);
         host.session = hello.session;
         host.version = hello.version;
+        (host.answers_asks, host.asks) = (hello.answers_asks, 0);
         host.source_prefixes = hello.source_prefixes;
         (host.sequence, host.full_sequence) = (0, 0);
         host.refused.clear();
@@ -185,7 +186,7 @@ impl Registry {
         if is_moved {
             // What is known is known of another address.
             host.path = Path::Unknown;
-            host.path_lost = false;
+            (host.path_lost, host.is_path_doubted) = (false, false);
         }
         self.hosts.set_tunnels(index, tunnels);
         if is_moved {
@@ -207,7 +208,9 @@ impl Registry {
         let silent_after = self.settings.silent_after;
         // Its loss is settled: only an advert undoes that.
         let is_given_up = self.timers.at(&Timer::Forget(index)).is_some();
+        let is_awaited = self.timers.at(&Timer::Advert(index)).is_some();
         let host = self.hosts.get_mut(index);
+        let was_awaited = host.silent_at.filter(|_| is_awaited && host.is_heard());
         let deadline = (now + silent_after).min(host.heard_at.unwrap_or(now) + silent_after * 2);
         if host.is_adopted || is_given_up || deadline <= now {
             return;
@@ -216,9 +219,10 @@ impl Registry {
             host.contact = Contact::Heard;
             self.find_well(index, now);
         }
-        let timer = Timer::Advert(index);
-        let deadline = self.timers.at(&timer).map_or(deadline, |before| before.max(deadline));
-        self.timers.set(timer, deadline);
+        let host = self.hosts.get_mut(index);
+        // The time of a contact that was lost is no longer of use.
+        host.silent_at = Some(was_awaited.map_or(deadline, |before| before.max(deadline)));
+        self.watch_for_advert(index, now, now);
     }
 }
 

@@ -26,6 +26,11 @@ pub enum Event {
         /// What to tell the other side.
         refusal: Refusal,
     },
+    /// The node is to be asked for an advert: it may be away.
+    Ask {
+        /// Its connection.
+        connection: ConnectionId,
+    },
     /// A node has a connection.
     Connected {
         /// Its name.

@@ -43,6 +43,8 @@ pub struct Hello {
     pub tunnels: Vec<IpAddr>,
     /// Prefixes from which it sends tunnels, for an SLR; a host has none.
     pub source_prefixes: Vec<IpNet>,
+    /// Whether it adverts at once when it is asked.
+    pub answers_asks: bool,
     /// Where the connection comes from.
     pub remote: SocketAddr,
 }

@@ -98,8 +98,15 @@ pub(super) struct Host {
     pub source_prefixes: Vec<IpNet>,
     pub connection: Option<Connection>,
     pub heard_at: Option<Instant>,
+    /// When contact is lost if nothing is heard until then.
+    pub silent_at: Option<Instant>,
+    /// Whether it answers asks, and how many it was sent since it was heard.
+    pub answers_asks: bool,
+    pub asks: u32,
     pub contact: Contact,
     pub path: Path,
+    /// Whether the last keepalives have no answer, and it is not yet decided what that means.
+    pub is_path_doubted: bool,
     /// Whether the path is lost and the window over.
     pub path_lost: bool,
     /// Set while a loss is fresh: until then everything counts as before.
@@ -133,8 +140,12 @@ impl Host {
             source_prefixes: Vec::new(),
             connection: None,
             heard_at: None,
+            silent_at: None,
+            answers_asks: false,
+            asks: 0,
             contact: Contact::Heard,
             path: Path::Unknown,
+            is_path_doubted: false,
             path_lost: false,
             window: None,
             is_extended: false,
@@ -155,6 +166,16 @@ impl Host {
     /// Whether contact or path is lost at this moment, believed or not.
     pub fn is_troubled(&self) -> bool {
         !self.is_heard() || matches!(self.path, Path::Lost { .. })
+    }
+
+    /// Whether its tunnel answers, as far as is known.
+    pub fn is_path_well(&self) -> bool {
+        !self.is_path_doubted && !matches!(self.path, Path::Lost { .. })
+    }
+
+    /// The connection on which it can be asked for an advert.
+    pub fn askable(&self) -> Option<ConnectionId> {
+        self.connection.filter(|_| self.answers_asks).map(|connection| connection.id)
     }
 
     /// Whether nobody speaks for the name, and that is not new: another may have it.

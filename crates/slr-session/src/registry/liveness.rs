@@ -1,12 +1,12 @@
-//! Whether hosts are heard and reached, and what follows when they are not.
+//! Whether hosts are reached, and what follows when they are not, or not heard.
 
 use std::time::Instant;
 
 use slr_model::NodeName;
 
-use super::hosts::{Contact, Index, Path};
+use super::Registry;
+use super::hosts::{Index, Path};
 use super::timers::Timer;
-use super::{Cause, Event, Registry};
 
 /// What the keepalives through a host's tunnel say.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,32 +18,20 @@ pub enum PathReport {
         /// Share of keepalives without an answer, 0 to 1.
         loss: f64,
     },
+    /// The last ones have no answer. It was alive; it is so again, or lost, shortly.
+    Doubted,
     /// So many in a row had no answer that it is lost.
     Lost,
 }
 
 impl Registry {
-    /// The connection ended. Nothing happens if a newer one has its name, or if it withdrew before.
-    pub fn connection_lost(&mut self, connection: super::ConnectionId, why: &str, now: Instant) {
-        let Some(index) = self.hosts.of_connection(connection) else { return };
-        self.hosts.set_connection(index, None);
-        let host = self.hosts.get(index);
-        let name = host.name.clone();
-        let (serves, is_heard) = (!host.services.is_empty(), host.is_heard());
-        self.events.push(Event::Disconnected { name, why: why.to_owned() });
-        if !serves {
-            // Nothing was placed on it, so nothing is worth waiting for.
-            self.remove_host(index, Cause::Forgotten, "it served nothing", now);
-        } else if is_heard {
-            self.lose_contact(index, format!("connection lost: {why}"), now);
-        }
-    }
-
     /// What the keepalives to a host found; names that are not known are ignored.
     pub fn path(&mut self, name: &NodeName, report: PathReport, now: Instant) {
         let Some(index) = self.hosts.find(name) else { return };
+        self.doubt_path(index, report, now);
         let host = self.hosts.get_mut(index);
         match (report, &mut host.path) {
+            (PathReport::Doubted, _) => {}
             (PathReport::Alive { rtt_us, loss }, Path::Alive { rtt_us: old_rtt_us, loss: old_loss, .. }) => {
                 (*old_rtt_us, *old_loss) = (rtt_us, loss);
             }
@@ -74,10 +62,7 @@ impl Registry {
         let was_stalled = self.timers.next().is_some_and(|at| now > at + self.settings.vanish_window);
         while let Some((_, timer)) = self.timers.pop(now) {
             match timer {
-                Timer::Advert(index) => {
-                    let silent_ms = self.settings.silent_after.as_millis();
-                    self.lose_contact(index, format!("no advert for {silent_ms} ms"), now);
-                }
+                Timer::Advert(index) => self.miss_advert(index, was_stalled, now),
                 Timer::Window(index) if was_stalled => {
                     self.counters.windows_extended += 1;
                     self.open_window(index, now);
@@ -99,37 +84,13 @@ impl Registry {
         }
     }
 
-    /// An advert came. Returns whether that is news, so that the host's services are to be judged again.
-    pub(super) fn hear(&mut self, index: Index, now: Instant) -> bool {
-        self.timers.set(Timer::Advert(index), now + self.settings.silent_after);
-        let host = self.hosts.get_mut(index);
-        host.heard_at = Some(now);
-        if host.is_heard() {
-            return false;
-        }
-        host.contact = Contact::Heard;
-        host.is_adopted = false;
-        // What was said on this connection is still its word; what an earlier one said, it has to say again.
-        for service in host.services.iter_mut().filter(|service| service.sequence.is_some()) {
-            service.unheard = false;
-        }
-        self.timers.cancel(&Timer::Forget(index));
-        true
-    }
-
-    fn lose_contact(&mut self, index: Index, why: String, now: Instant) {
-        self.timers.cancel(&Timer::Advert(index));
-        self.hosts.get_mut(index).contact = Contact::Lost { since: now, why: why.into() };
-        self.find_trouble(index, now);
-    }
-
     /// Contact or path was lost. What follows, follows at the end of a window, except when the other one was lost only
     /// just now: that is one fault, which had its window.
-    fn find_trouble(&mut self, index: Index, now: Instant) {
+    pub(super) fn find_trouble(&mut self, index: Index, now: Instant) {
         let host = self.hosts.get(index);
         match (host.window, host.settled_at) {
             (Some(_), _) => {}
-            (None, Some(settled_at)) if now < settled_at + self.settings.silent_after => self.settle(index, now),
+            (None, Some(settled_at)) if now < settled_at + self.settings.one_fault => self.settle(index, now),
             (None, _) => self.open_window(index, now),
         }
     }

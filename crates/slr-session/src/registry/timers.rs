@@ -11,7 +11,7 @@ use super::hosts::Index;
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// The next advert of a host: when it fires, contact is lost.
+    /// The next advert of a host: when it fires, the host is asked, or contact is lost.
     Advert(Index),
     /// The end of the window in which a lost host counts as before.
     Window(Index),

@@ -56,8 +56,8 @@ impl Registry {
     /// Whether the end of this host's window should wait for others that are late: with them, most hosts of a service
     /// would be lost. Then until when; by that time each of them is heard or lost itself.
     ///
-    /// Hosts advert at different moments of the interval, so when all are cut off at once, the first may be missed
-    /// longer before the last than a window.
+    /// Hosts advert and are probed at different moments of their intervals, so when all are cut off at once, the first may
+    /// be missed longer before the last than a window. Those that are asked at the moment are late, too.
     pub(super) fn awaits_others(&self, index: Index, now: Instant) -> Option<Instant> {
         let services = self.hosts.get(index).services.iter();
         services.filter_map(|service| self.awaits_others_of(&service.key, now)).max()
@@ -69,13 +69,14 @@ impl Registry {
             return None;
         }
         let (mut lost, mut late, mut until) = (0, 0, None);
-        for (host, _) in self.placed(key) {
-            let missed_at = host.heard_at.map(|heard_at| heard_at + self.settings.silent_after);
+        for (host, (index, _)) in self.placed(key) {
             if host.is_troubled() {
                 lost += 1;
-            } else if host.heard_at.is_some_and(|heard_at| now >= heard_at + self.settings.late_after()) {
+            } else if host.asks > 0
+                || host.heard_at.is_some_and(|heard_at| now >= heard_at + self.settings.late_after())
+            {
                 late += 1;
-                until = until.max(missed_at);
+                until = until.max(self.decided_at(index));
             }
         }
         until.filter(|&until| {

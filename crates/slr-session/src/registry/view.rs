@@ -169,6 +169,11 @@ impl<'a> HostView<'a> {
         }
     }
 
+    /// Whether its tunnel has not answered the last keepalives, and is not lost for that yet.
+    pub fn is_path_doubted(&self) -> bool {
+        self.0.is_path_doubted
+    }
+
     /// Whether its tunnel answers.
     pub fn path(&self) -> PathView {
         match self.0.path {

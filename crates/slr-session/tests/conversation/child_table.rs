@@ -59,6 +59,7 @@ fn events() -> Vec<Event> {
         ("bad frame".into(), Box::new(|child, now| child.handle_frame(now, &[0xff]))),
         ("unknown frame".into(), Box::new(|child, now| child.handle_frame(now, &[0xa2, 0x38, 0x01, 0x00]))),
         ("bad datagram".into(), Box::new(|child, now| child.handle_datagram(now, &[0xff]))),
+        ("ask in a frame".into(), Box::new(|child, now| child.handle_message(now, Channel::Stream, Message::Ask(Ask)))),
         (
             "ack in a frame".into(),
             Box::new(|child, now| {

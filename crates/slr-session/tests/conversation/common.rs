@@ -33,6 +33,7 @@ pub fn hello(role: Role) -> Hello {
         role,
         tunnel_addresses: vec!["10.1.11.2".parse().unwrap()],
         tunnel_sources: Vec::new(),
+        answers_asks: true,
     }
 }
 
@@ -88,6 +89,7 @@ pub fn messages() -> Vec<Message> {
         Message::Roster(roster.split().unwrap().remove(0)),
         Message::Rings(rings.split().unwrap().remove(0)),
         Message::RingsAck(RingsAck::default()),
+        Message::Ask(Ask),
     ]
 }
 

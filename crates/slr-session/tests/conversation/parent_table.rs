@@ -49,6 +49,7 @@ fn events() -> Vec<Event> {
                 parent.set_roster(now, &Roster { generation: 4, nodes: Vec::new() }).unwrap();
             }),
         ),
+        ("ask()".into(), Box::new(|parent, _| parent.ask())),
         ("closed".into(), Box::new(|parent, _| parent.handle_closed(None, "lost"))),
         ("timeout early".into(), Box::new(|parent, now| parent.handle_timeout(now + MS))),
         ("timeout".into(), Box::new(|parent, now| parent.handle_timeout(now + Duration::from_secs(5)))),

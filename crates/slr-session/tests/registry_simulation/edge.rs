@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use slr_session::registry::{Cause, ConnectionId, PathReport};
+use slr_session::registry::{Cause, ConnectionId, PathReport, PathView};
 
 use crate::observer::Observer;
 use crate::registry_support::{ALIVE, hello, identity};
 use crate::world::{Answer, Message, World};
 
-/// Keepalives in a row without an answer, after which a path is lost.
-const KEEPALIVES_LOST: u32 = 5;
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(200);
+/// Keepalives in a row without an answer, after which a path is in doubt, and lost.
+const KEEPALIVES_DOUBTED: u32 = 3;
+const KEEPALIVES_LOST: u32 = 14;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(400);
+/// A path that has not answered is asked this often.
+pub const KEEPALIVE_TURN: Duration = Duration::from_millis(50);
 /// A router that hears nothing on a connection for this long gives it up.
-const IDLE: Duration = Duration::from_millis(2_500);
+const IDLE: Duration = Duration::from_millis(5_000);
 
 /// A router's edge.
 pub struct Router {
@@ -23,8 +26,15 @@ pub struct Router {
     pub waiting: Vec<Message>,
     /// Connections that are open here: the node, and when something came last.
     pub open: BTreeMap<ConnectionId, (usize, Instant)>,
-    /// By host, keepalives in a row without an answer.
-    pub missed: BTreeMap<u16, u32>,
+    pub probing: BTreeMap<u16, Probing>,
+}
+
+/// A host's keepalives.
+pub struct Probing {
+    /// When the next one of the interval is due.
+    next: Instant,
+    /// In a row without an answer.
+    missed: u32,
 }
 
 impl World {
@@ -94,20 +104,44 @@ impl World {
         }
     }
 
-    pub fn keepalives(&mut self, router: usize) {
-        let registry = &self.routers[router].observer.registry;
-        let names: Vec<_> = registry.hosts().map(|host| host.name().clone()).collect();
-        for name in names {
-            let host: u16 = name[1..].parse().expect("hosts are named by number");
-            let is_cut = self.now < self.links[&(router, host)].tunnel_cut_until;
-            let edge = &mut self.routers[router];
-            let missed = edge.missed.entry(host).or_default();
-            *missed = if is_cut { *missed + 1 } else { 0 };
-            match *missed {
-                0 => edge.observer.path(&name, ALIVE, self.now),
-                KEEPALIVES_LOST => edge.observer.path(&name, PathReport::Lost, self.now),
-                _ => {}
+    /// Sends the asks that the registry wants sent.
+    pub fn ask_wanted(&mut self, router: usize) {
+        for connection in std::mem::take(&mut self.routers[router].observer.to_ask) {
+            if let Some((node, _)) = self.routers[router].open.get(&connection).copied() {
+                self.send_answer(router, node, connection, Answer::Ask);
             }
         }
+    }
+
+    /// One turn of all keepalives: those of the interval, and those that insist.
+    pub fn keepalives(&mut self, router: usize) {
+        let registry = &self.routers[router].observer.registry;
+        let names: Vec<_> = registry.hosts().map(|host| (host.name().clone(), host.path())).collect();
+        for (name, path) in names {
+            let host: u16 = name[1..].parse().expect("hosts are named by number");
+            let link = self.links[&(router, host)];
+            let (now, phase) = (self.now, self.dice.ms(0, 350));
+            let edge = &mut self.routers[router];
+            let probing = edge.probing.entry(host).or_insert(Probing { next: now + phase, missed: 0 });
+            let insists = probing.missed > 0 && !matches!(path, PathView::Lost { .. });
+            if now < probing.next && !insists {
+                continue;
+            }
+            if now >= probing.next {
+                probing.next += KEEPALIVE_INTERVAL;
+            }
+            let is_answered = now >= link.tunnel_cut_until && !(0..2).any(|_| self.dice.percent(link.loss));
+            let was_missed = probing.missed;
+            probing.missed = if is_answered { 0 } else { was_missed + 1 };
+            let is_alive = matches!(path, PathView::Alive { .. });
+            let report = match probing.missed {
+                0 if was_missed >= KEEPALIVES_DOUBTED || !is_alive => ALIVE,
+                KEEPALIVES_DOUBTED => PathReport::Doubted,
+                KEEPALIVES_LOST => PathReport::Lost,
+                _ => continue,
+            };
+            edge.observer.path(&name, report, now);
+        }
+        self.ask_wanted(router);
     }
 }

@@ -83,7 +83,7 @@ impl World {
             return;
         }
         edge.observer.restart(self.now);
-        edge.missed.clear();
+        edge.probing.clear();
         let connections: Vec<_> = std::mem::take(&mut edge.open).into_iter().collect();
         for (connection, (node, _)) in connections {
             // Some hear of it, others find out.

@@ -25,7 +25,7 @@ const SCHEDULES: u64 = 10_000;
 /// What may go wrong does so for this long.
 const CHAOS: Duration = Duration::from_secs(10);
 /// Then this is enough to be as the hosts say: longer than each setting that is waited for.
-const CALM: Duration = Duration::from_secs(6);
+const CALM: Duration = Duration::from_secs(12);
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

@@ -8,7 +8,7 @@ use slr_session::registry::{ConnectionId, SessionId};
 use crate::registry_support::advert;
 
 /// Without an acknowledgement for this long, a host connects again.
-pub const ACK_WAIT: Duration = Duration::from_millis(1_500);
+pub const ACK_WAIT: Duration = Duration::from_millis(3_500);
 
 /// A host's side of the way to one router.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use slr_model::{Advert, HostState, ServiceKey};
 use slr_session::registry::{ConnectionId, ServiceState, SessionId, Settings};
 
 use crate::dice::Dice;
-use crate::edge::{KEEPALIVE_INTERVAL, Router};
+use crate::edge::{KEEPALIVE_TURN, Router};
 use crate::network::Link;
 use crate::nodes::{ACK_WAIT, Node};
 use crate::observer::Observer;
@@ -72,6 +72,7 @@ pub enum Message {
 pub enum Answer {
     Welcome,
     Ack,
+    Ask,
     Closed,
 }
 
@@ -116,7 +117,7 @@ impl World {
             stalled_until: now,
             waiting: Vec::new(),
             open: BTreeMap::new(),
-            missed: BTreeMap::new(),
+            probing: BTreeMap::new(),
         };
         let links = (1..=hosts).flat_map(|host| [(0, host), (1, host)]);
         let mut world = Self {
@@ -160,7 +161,7 @@ impl World {
 
     pub fn add(&mut self, node: Node) {
         self.nodes.push(node);
-        let at = self.now + self.dice.ms(0, 400);
+        let at = self.now + self.dice.ms(0, 1_000);
         self.plan(at, Happening::Tick { node: self.nodes.len() - 1 });
     }
 
@@ -190,6 +191,7 @@ impl World {
             }
             self.routers[router].observer.run_until(to);
             self.close_unwanted(router);
+            self.ask_wanted(router);
         }
     }
 
@@ -205,7 +207,7 @@ impl World {
         match happening {
             Happening::Tick { node } => {
                 self.tick(node);
-                let at = self.now + ms(400);
+                let at = self.now + ms(1_000);
                 self.plan(at, Happening::Tick { node });
             }
             Happening::Keepalives { router } => {
@@ -213,7 +215,7 @@ impl World {
                     self.keepalives(router);
                     self.close_idle(router);
                 }
-                self.plan(self.now + KEEPALIVE_INTERVAL, Happening::Keepalives { router });
+                self.plan(self.now + KEEPALIVE_TURN, Happening::Keepalives { router });
             }
             Happening::Arrives { router, message } if self.routers[router].stalled_until > self.now => {
                 self.routers[router].waiting.push(message);
@@ -241,13 +243,17 @@ impl World {
             if uplink.connection.is_none() && self.now >= uplink.retry_at || is_deaf {
                 self.connect(node, router);
             } else if let (Some(connection), true) = (uplink.connection, uplink.is_welcome) {
-                let advert = self.nodes[node].advert();
-                let sequence = self.next_sequence(node, router);
-                for part in split(advert, self.dice.percent(50)) {
-                    let message = Message::Advert { connection, sequence, full: false, advert: part };
-                    self.send_datagram(node, router, message);
-                }
+                self.advertise(node, router, connection);
             }
+        }
+    }
+
+    fn advertise(&mut self, node: usize, router: usize, connection: ConnectionId) {
+        let advert = self.nodes[node].advert();
+        let sequence = self.next_sequence(node, router);
+        for part in split(advert, self.dice.percent(50)) {
+            let message = Message::Advert { connection, sequence, full: false, advert: part };
+            self.send_datagram(node, router, message);
         }
     }
 
@@ -297,7 +303,7 @@ impl World {
     pub fn send_answer(&mut self, router: usize, node: usize, connection: ConnectionId, answer: Answer) {
         let link = self.links[&(router, self.nodes[node].host)];
         let at = match answer {
-            Answer::Ack => link.datagram(self.now, &mut self.dice),
+            Answer::Ack | Answer::Ask => link.datagram(self.now, &mut self.dice),
             _ => Some(link.stream(self.now, self.now, &mut self.dice)),
         };
         if let Some(at) = at {
@@ -314,6 +320,11 @@ impl World {
         }
         match answer {
             Answer::Ack => uplink.acked_at = now,
+            Answer::Ask => {
+                if uplink.is_welcome && self.nodes[node].is_running(now) {
+                    self.advertise(node, router, connection);
+                }
+            }
             Answer::Welcome => {
                 (uplink.is_welcome, uplink.acked_at) = (true, now);
                 self.say_all(node, router);

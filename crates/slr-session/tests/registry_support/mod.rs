@@ -1,7 +1,7 @@
 //! A registry with a clock in hand, and hosts that say what they are told to.
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use slr_model::{Advert, HostState, Identity, Loads, Role, ServiceAdvert, ServiceKey, Weight};
@@ -44,6 +44,7 @@ pub fn hello(n: u16, incarnation: u64, session: u64) -> Hello {
         version: "1.0".to_owned(),
         tunnels: identity(n).tunnels.iter().map(|net| net.addr()).collect(),
         source_prefixes: Vec::new(),
+        answers_asks: true,
         remote: format!("10.1.{}.{}:50000", n / 250, n % 250 + 1).parse().unwrap(),
     }
 }
@@ -62,11 +63,25 @@ pub struct Bench {
     pub now: Instant,
     pub connections: BTreeMap<u16, ConnectionId>,
     pub numbers: u64,
+    /// What each host said last: so it answers asks.
+    pub said: BTreeMap<u16, Vec<(ServiceKey, HostState)>>,
+    /// Hosts that answer none.
+    pub deaf: BTreeSet<u16>,
+    /// Events that were looked through for asks.
+    events: Vec<Event>,
 }
 
 impl Bench {
     pub fn new(settings: Settings) -> Self {
-        Self { registry: Registry::new(settings), now: Instant::now(), connections: BTreeMap::new(), numbers: 0 }
+        Self {
+            registry: Registry::new(settings),
+            now: Instant::now(),
+            connections: BTreeMap::new(),
+            numbers: 0,
+            said: BTreeMap::new(),
+            deaf: BTreeSet::new(),
+            events: Vec::new(),
+        }
     }
 
     pub fn number(&mut self) -> u64 {
@@ -77,11 +92,31 @@ impl Bench {
     /// Lets time pass, with every timer at its time.
     pub fn wait(&mut self, duration: Duration) {
         let end = self.now + duration;
+        self.answer();
         while let Some(at) = self.registry.poll_timeout().filter(|&at| at <= end) {
             self.now = self.now.max(at);
             self.registry.handle_timeout(self.now);
+            self.answer();
         }
         self.now = end;
+    }
+
+    /// Hosts that are asked say what they said before.
+    fn answer(&mut self) {
+        while let Some(event) = self.registry.poll_event() {
+            let Event::Ask { connection } = event else {
+                self.events.push(event);
+                continue;
+            };
+            let is_there = self.registry.owner(connection).is_some();
+            let asked = self.connections.iter().find(|(_, known)| **known == connection).map(|(&n, _)| n);
+            if let Some((n, said)) = asked.and_then(|n| Some((n, self.said.get(&n)?.clone())))
+                && is_there
+                && !self.deaf.contains(&n)
+            {
+                self.advertise_all(n, &said);
+            }
+        }
     }
 
     /// Lets time pass while these hosts advert every 100 ms.
@@ -118,6 +153,7 @@ impl Bench {
             Some(&connection) if self.registry.owner(connection).is_some() => connection,
             _ => self.connect(n),
         };
+        self.said.insert(n, services.to_vec());
         let sequence = self.number();
         self.registry.advert(connection, sequence, true, advert(services), self.now).unwrap();
     }
@@ -154,7 +190,8 @@ impl Bench {
     }
 
     pub fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.registry.poll_event()).collect()
+        self.answer();
+        std::mem::take(&mut self.events)
     }
 
     /// The same hosts in a new process, from what the old one wrote down.

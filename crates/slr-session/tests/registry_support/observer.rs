@@ -12,6 +12,9 @@ use slr_session::registry::{
     AlarmKey, Cause, ConnectionId, Event, Hello, PathReport, PathView, Registry, ServiceState, SessionId, Settings,
 };
 
+/// Asks of a host that is not heard: ten a second, for as long as it may take until it is settled that it is lost.
+const ASKS_MAX: u32 = 60;
+
 /// What a host said of a service.
 #[derive(Clone, Copy, Debug)]
 struct Said {
@@ -30,6 +33,11 @@ struct Facts {
     /// When its connection was lost, if no hello or advert came since.
     cut_at: Option<Instant>,
     path_lost_at: Option<Instant>,
+    is_path_doubted: bool,
+    /// Asks since it was heard.
+    asks: u32,
+    /// Whether enough of them have no answer while its path has none either: it need not count as heard.
+    may_be_given_up: bool,
     /// Whether its tunnel has ever answered.
     was_reached: bool,
     adopted_at: Option<Instant>,
@@ -60,6 +68,10 @@ pub struct Observer {
     closed: BTreeSet<ConnectionId>,
     /// Connections that the registry wants closed, for whoever plays the edge.
     pub to_close: Vec<ConnectionId>,
+    /// Connections that the registry wants asked.
+    pub to_ask: Vec<ConnectionId>,
+    /// Changes of state that were told.
+    pub changes: u64,
     /// When this process ran again after it had not for longer than a window.
     resumed_at: Option<Instant>,
     /// Calls so far.
@@ -75,6 +87,8 @@ impl Observer {
             generation: 0,
             closed: BTreeSet::new(),
             to_close: Vec::new(),
+            to_ask: Vec::new(),
+            changes: 0,
             resumed_at: None,
             steps: 0,
         }
@@ -93,6 +107,7 @@ impl Observer {
             let facts = self.facts.entry(name).or_default();
             facts.owner = Some(connection);
             (facts.session, facts.hello_at, facts.full_sequence) = (session, Some(now), 0);
+            facts.asks = 0;
             facts.services.retain(|key, _| allowed.iter().any(|subnet| subnet.net().contains(&key.subnet.net())));
             facts.services.values_mut().for_each(|said| said.sequence = None);
         }
@@ -112,6 +127,7 @@ impl Observer {
         let is_owner = owner.is_some();
         if let Some(facts) = owner {
             (facts.heard_at, facts.cut_at) = (Some(now), None);
+            (facts.asks, facts.may_be_given_up) = (0, false);
             facts.back_at = facts.adopted_at.take().map(|_| now).or(facts.back_at);
             if sequence >= facts.full_sequence {
                 for service in &advert.services {
@@ -163,8 +179,13 @@ impl Observer {
         if let Some(facts) = self.facts.get_mut(name) {
             match report {
                 PathReport::Lost => facts.path_lost_at = Some(facts.path_lost_at.unwrap_or(now)),
-                PathReport::Alive { .. } => (facts.path_lost_at, facts.was_reached) = (None, true),
+                PathReport::Alive { .. } => {
+                    (facts.path_lost_at, facts.was_reached, facts.asks) = (None, true, 0);
+                }
+                PathReport::Doubted => {}
             }
+            facts.is_path_doubted = report == PathReport::Doubted;
+            facts.judge_asks(self.registry.settings());
         }
         self.registry.path(name, report, now);
         self.check(Call::Found, now);
@@ -199,12 +220,14 @@ impl Observer {
         while self.registry.poll_event().is_some() {}
         self.generation = self.registry.generation();
         self.to_close.clear();
+        self.to_ask.clear();
         for (name, facts) in &mut self.facts {
             let view = self.registry.host(name).expect("every host is in the snapshot");
             facts.owner = None;
             facts.adopted_at = Some(now);
             facts.services.values_mut().for_each(|said| said.sequence = None);
             facts.path_lost_at = matches!(view.path(), PathView::Lost { .. }).then_some(now);
+            (facts.is_path_doubted, facts.asks) = (false, 0);
         }
         assert!(self.views().eq(self.told()), "a restart changes no state");
     }
@@ -258,6 +281,7 @@ impl Observer {
     fn take_event(&mut self, event: Event) {
         match event {
             Event::State { name, key, from, to, .. } => {
+                self.changes += 1;
                 let known = match to {
                     ServiceState::Removed => self.states.remove(&(name, key)),
                     _ => self.states.insert((name, key), to),
@@ -267,6 +291,14 @@ impl Observer {
             Event::Close { connection, .. } => {
                 assert!(self.closed.insert(connection), "{connection} is closed twice");
                 self.to_close.push(connection);
+            }
+            Event::Ask { connection } => {
+                let owner = self.facts.values_mut().find(|facts| facts.owner == Some(connection));
+                let facts = owner.unwrap_or_else(|| panic!("{connection} is asked and owns no name"));
+                facts.asks += 1;
+                assert!(facts.asks <= ASKS_MAX, "{connection} is asked without end");
+                facts.judge_asks(self.registry.settings());
+                self.to_ask.push(connection);
             }
             Event::HostRemoved { name, .. } => {
                 self.facts.remove(&name);
@@ -332,6 +364,11 @@ struct Certain {
 }
 
 impl Facts {
+    fn judge_asks(&mut self, settings: &Settings) {
+        let is_path_well = !self.is_path_doubted && self.path_lost_at.is_none();
+        self.may_be_given_up |= self.asks >= settings.asks_lost && !is_path_well;
+    }
+
     fn certain(&self, settings: &Settings, resumed_at: Option<Instant>, now: Instant) -> Certain {
         // A window, and a longer one if others are late.
         let slack = settings.vanish_window + settings.advert_interval;
@@ -342,6 +379,7 @@ impl Facts {
         Certain {
             is_heard: self.cut_at.is_none()
                 && self.adopted_at.is_none()
+                && !self.may_be_given_up
                 && self.heard_at.is_some_and(|at| now < at + settings.silent_after),
             is_unheard: self.lost_by(settings).is_some_and(is_long_past),
             is_unreached: self.path_lost_at.is_some_and(is_long_past),

@@ -102,9 +102,17 @@ pub fn rings(rings_max: usize, weights_max: usize) -> impl Strategy<Value = Ring
 }
 
 fn hello() -> impl Strategy<Value = Message> {
-    (1u64.., 1u64.., text(64), prop::sample::select(Role::ALL), tunnel_addresses(), sources()).prop_map(
-        |(incarnation, session, software, role, tunnel_addresses, tunnel_sources)| {
-            Message::Hello(Hello { incarnation, session, software, role, tunnel_addresses, tunnel_sources })
+    (1u64.., 1u64.., text(64), prop::sample::select(Role::ALL), tunnel_addresses(), sources(), any::<bool>()).prop_map(
+        |(incarnation, session, software, role, tunnel_addresses, tunnel_sources, answers_asks)| {
+            Message::Hello(Hello {
+                incarnation,
+                session,
+                software,
+                role,
+                tunnel_addresses,
+                tunnel_sources,
+                answers_asks,
+            })
         },
     )
 }
@@ -149,6 +157,7 @@ pub fn message() -> impl Strategy<Value = Message> {
             requested_by
         })),
         (1u64.., outcome).prop_map(|(id, outcome)| Message::Ordered(Ordered { id, outcome })),
+        Just(Message::Ask(Ask)),
         roster(),
         rings(3, 8).prop_map(|rings| Message::Rings(rings.split().unwrap().remove(0))),
         (prop::option::of(edition()), prop::option::of(name()), any::<bool>(), any::<bool>()).prop_map(

@@ -39,7 +39,7 @@ pub fn control(file: &file::File, folder: &Path, found: &mut Vec<Complaint>) -> 
     }
     // A child's advert comes every interval: two may be lost, or late, before it counts as silent.
     let interval =
-        millis("advert_interval_ms", &given.advert_interval_ms, Duration::from_millis(400), 50..=60_000, found);
+        millis("advert_interval_ms", &given.advert_interval_ms, Duration::from_millis(1_000), 50..=60_000, found);
     let least = (interval * 2).as_millis() as u32;
     let silent = millis("silent_after_ms", &given.silent_after_ms, interval * 5 / 2, least..=600_000, found);
     Some(Control {
@@ -95,9 +95,10 @@ fn neighbours(given: &[file::Neighbour], what: &str, own: &NodeName, found: &mut
         .collect()
 }
 
-/// Checks how ways are probed. A way that is cut is lost within a second: `lost_after` intervals and the wait.
+/// Checks how ways are probed. A way that is cut is lost within 1.2 s: an interval, `lost_after` probes that insist, and the
+/// wait.
 pub fn keepalive(given: &file::Keepalive, found: &mut Vec<Complaint>) -> Keepalive {
-    let interval = millis("interval_ms", &given.interval_ms, Duration::from_millis(200), 10..=60_000, found);
+    let interval = millis("interval_ms", &given.interval_ms, Duration::from_millis(400), 10..=60_000, found);
     // As many probes as are remembered on their way.
     let most = (interval * 32).as_millis() as u32;
     Keepalive {
@@ -109,6 +110,6 @@ pub fn keepalive(given: &file::Keepalive, found: &mut Vec<Complaint>) -> Keepali
             1..=most,
             found,
         ),
-        lost_after: number("lost_after", &given.lost_after, 4, 1..=50, found),
+        lost_after: number("lost_after", &given.lost_after, 20, 1..=50, found),
     }
 }

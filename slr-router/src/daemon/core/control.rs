@@ -96,6 +96,7 @@ impl<P: Plane> Core<P> {
                 tracing::warn!(%connection, code = %refusal.code, "connection refused: {refusal}");
                 self.effects.push_back(Effect::Close(connection, refusal));
             }
+            Event::Ask { connection } => self.effects.push_back(Effect::Ask(connection)),
             Event::Connected { name, session, superseded } => {
                 tracing::info!(host = %name, %session, superseded = superseded.is_some(), "connected");
                 self.save_soon(now);

@@ -9,6 +9,8 @@ use slr_wire::Message;
 pub enum Effect {
     /// Close a connection, and tell the other side why.
     Close(ConnectionId, Refusal),
+    /// Ask a child for an advert.
+    Ask(ConnectionId),
     /// Other hosts than before are to be resolved, probed, and told to each other.
     Watch,
     /// Send a message of the cluster to a peer.
