@@ -128,7 +128,7 @@ impl Report {
         format!(
             "# Control plane with {} hosts, {}, {}\n\n`bench control --hosts {}`: simulated hosts (one process, a QUIC connection, \
              certificate, name and tunnel address each, half of them IPv6; 2 subnets x 2 services) against a real slr-router with \
-             its data plane, in two namespaces with a veth pair. Shipped intervals: adverts 400 ms, keepalives 200 ms. Keepalives \
+             its data plane, in two namespaces with a veth pair. Shipped intervals: adverts 1 s, keepalives 400 ms. Keepalives \
              are answered by the simulator on raw sockets, as hostd's XDP program would. CPU: utime and stime of the router's \
              process. A change's time is from the moment that the simulated host changes its offer until no ring in the \
              kernel's (mapped) tables has the host; the longest time between two looks was {:.2} ms.\n\n```text\n{}\n```\n\n\
