@@ -294,3 +294,51 @@ fn rosters_are_spaced_and_the_newest_one_arrives() {
     parent.set_roster(due + Duration::from_secs(5), &roster(500)).unwrap();
     assert_eq!(sent(&mut parent), [0u64; 0], "it was sent before");
 }
+
+#[test]
+fn asks_are_answered_at_once_at_a_bounded_rate_and_do_not_count_as_unheard() {
+    let begin = Instant::now();
+    let mut child = open_child(begin);
+    let ask = Message::Ask(Ask).encode_datagram().unwrap();
+    child.handle_datagram(begin, &ask);
+    let sent = outputs(&mut child);
+    assert!(matches!(&sent[..], [Output::SendDatagram(Message::Advert(_))]), "{sent:?}");
+    let mut answers = 0;
+    for at_ms in 1..=400 {
+        child.handle_datagram(begin + at_ms * MS, &ask);
+        for output in outputs(&mut child) {
+            match output {
+                Output::SendDatagram(Message::Advert(_)) => answers += 1,
+                other => panic!("{other:?}: asks come faster than acknowledgements"),
+            }
+        }
+    }
+    assert!((8..=16).contains(&answers), "{answers} adverts for 400 asks");
+    assert_eq!(child.phase(), ChildPhase::Open);
+}
+
+#[test]
+fn a_load_that_changes_much_goes_out_before_its_time_and_noise_does_not() {
+    let begin = Instant::now();
+    let mut child = new_child(begin);
+    let loaded = |value: f64| {
+        let mut said = advert(&[(WEB, HostState::Active)]);
+        said.loads.set("load".parse().unwrap(), value).unwrap();
+        said
+    };
+    child.offer(begin, loaded(0.5)).unwrap();
+    child.handle_timeout(begin);
+    child.handle_connected(begin);
+    let slow = Welcome { advert_interval_ms: 10_000, silent_after_ms: 25_000, ..welcome(1) };
+    child.handle_message(begin, Channel::Stream, Message::Welcome(slow));
+    // Whatever chance has made of the first one's time, it is over.
+    run(&mut child, begin, begin + 10_000 * MS);
+    let told = begin + 10_000 * MS;
+    child.handle_datagram(told, &Message::Ask(Ask).encode_datagram().unwrap());
+    outputs(&mut child);
+    child.offer(told, loaded(0.55)).unwrap();
+    assert!(child.poll_timeout().unwrap() > told + 400 * MS, "a tenth is noise");
+    child.offer(told, loaded(0.8)).unwrap();
+    let sent = run(&mut child, told, told + 400 * MS);
+    assert_eq!((sequences(&sent).len(), sent[0].0), (1, told + 400 * MS));
+}
