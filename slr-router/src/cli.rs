@@ -12,7 +12,7 @@ use slr_model::{NodeName, ServiceKey};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
 use crate::daemon::Request;
-use crate::{check, daemon, diff, drain, replay, show, unload};
+use crate::{announce, check, daemon, diff, drain, replay, show, unload};
 
 /// Service level router: places the flows of virtual hosts on servers and tunnels them there.
 #[derive(Debug, Parser)]
@@ -70,6 +70,14 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Take this router out of service, and back: what the routers around are told of it.
+    Announce(announce::Options),
+    /// Withdraw what a daemon announced that has gone and does not come back. Runs beside the daemon, as a service of its own.
+    Watchdog {
+        /// The daemon's configuration.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
     /// Feed a capture to the real program, packet by packet, and say what becomes of each.
     Replay(replay::Options),
     /// Take the program off its interfaces and forget flows and tables. The daemon must not be running.
@@ -106,6 +114,8 @@ impl Cli {
                 admin::request::<()>(&output.socket, &Request::ReleaseHold { service })?;
             }
             Command::Remove { host, output } => admin::request::<()>(&output.socket, &Request::Remove { host })?,
+            Command::Announce(options) => return announce::run(&options),
+            Command::Watchdog { config } => announce::watchdog::run(&config)?,
             Command::Replay(options) => replay::run(&options)?,
             Command::Unload { config } => unload::run(&config)?,
         }

@@ -28,6 +28,7 @@ pub use file::Xdp;
 pub use policy::{Class, Rule};
 use slr_policy::{Damping, Expression, Policy};
 
+use crate::announce;
 use crate::hosts::{self, Host};
 
 /// Where the configuration is looked for when none is named.
@@ -58,6 +59,8 @@ pub struct Settings {
     pub control: Option<Control>,
     /// How the ways to hosts are probed.
     pub keepalive: Keepalive,
+    /// What the routers around are told; `None`: nothing.
+    pub announce: Option<announce::Settings>,
     /// How fast shares may change.
     pub damping: Damping,
     /// Where metrics are served; `None`: nowhere.

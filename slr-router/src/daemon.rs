@@ -3,6 +3,7 @@
 //! Everything runs on one thread: the loop owns the data plane, the netlink watcher and the admin socket's connections are
 //! tasks beside it. Ending the loop ends nothing in the kernel: program, tables and links stay pinned and go on forwarding.
 
+mod announcing;
 mod changes;
 mod core;
 mod figures;
@@ -27,6 +28,7 @@ use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
 use slr_model::{NodeName, ServiceKey};
 use slr_wire::Code;
 
+use self::announcing::Announcing;
 pub use self::changes::Changes;
 pub use self::core::{Core, Loaded};
 use self::core::{HOLD, Hours, Output};
@@ -69,6 +71,11 @@ pub enum Request {
         /// Which.
         host: NodeName,
     },
+    /// Take this router out of service, or back.
+    Announce {
+        /// Out of it.
+        drain: bool,
+    },
     /// Say what another configuration would move.
     Diff {
         /// The file.
@@ -98,6 +105,7 @@ struct Daemon {
     signals: Signals,
     calls: Calls,
     figures: Figures,
+    announcing: Option<Announcing>,
     /// Whoever asked for the reload that is being decided.
     waiting: Option<Call>,
     /// Whether systemd was told that we are up.
@@ -110,6 +118,7 @@ enum Event {
     Call(Call),
     Report(Result<Report>),
     News(Result<News>),
+    Announced,
     Timeout,
 }
 
@@ -126,6 +135,7 @@ impl Daemon {
         let control = start_control(&mut core, &loaded.settings, now)?;
         let generation = watcher.watch(core.targets(&loaded));
         let figures = Figures::start(loaded.settings.metrics)?;
+        let announcing = loaded.settings.announce.clone().map(Announcing::start).transpose()?;
         core.propose(loaded, generation, now);
         Ok(Self {
             config: config.to_owned(),
@@ -137,6 +147,7 @@ impl Daemon {
             signals,
             calls,
             figures,
+            announcing,
             waiting: None,
             is_ready: false,
         })
@@ -146,11 +157,16 @@ impl Daemon {
         loop {
             let event = self.next_event().await;
             let begun = Instant::now();
-            if let Event::Signal(Signal::Stop) = event {
+            if let Event::Signal(Signal::Stop) = event
+                && !self.withdraw_first()
+            {
                 return self.stop().await;
             }
             self.turn(event)?;
             self.carry_out();
+            if self.announce() {
+                return self.stop().await;
+            }
             self.publish_figures();
             self.figures.turned(begun);
         }
@@ -170,6 +186,8 @@ impl Daemon {
                 self.conclude(output)?;
             }
             Event::News(news) => self.hear(news?),
+            // Looked at after every turn.
+            Event::Announced => {}
             Event::Timeout => {
                 self.refresh_paths();
                 self.tell_roster();
@@ -183,7 +201,8 @@ impl Daemon {
     /// Every branch is cancel-safe: what is not taken now is taken in a later turn.
     async fn next_event(&mut self) -> Event {
         let deadline = self.core.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_MAX).min(self.figures.due());
-        let deadline = self.roster.due().map_or(deadline, |due| due.min(deadline));
+        let others = [self.roster.due(), self.announcing.as_ref().map(Announcing::due)];
+        let deadline = others.into_iter().flatten().fold(deadline, Instant::min);
         tokio::select! {
             biased;
             // 1. The operator's signals: rare, and they outrank everything.
@@ -194,7 +213,9 @@ impl Daemon {
             () = tokio::time::sleep_until(deadline.into()) => Event::Timeout,
             // 4. What hosts and other routers say.
             news = next_news(&mut self.control) => Event::News(news),
-            // 5. Questions: somebody waits, but nothing breaks.
+            // 5. What the kernel's table of announcements says.
+            () = announced(&mut self.announcing) => Event::Announced,
+            // 6. Questions: somebody waits, but nothing breaks.
             call = self.calls.next() => Event::Call(call),
         }
     }
@@ -203,12 +224,16 @@ impl Daemon {
         match call.parse() {
             Err(text) => call.answer(Err::<(), _>(text)),
             Ok(Request::Show(what)) => {
-                let answer = show::answer(&what, &self.core, Instant::now());
+                let answer = match what {
+                    show::What::Announce => self.show_announced(),
+                    what => show::answer(&what, &self.core, Instant::now()),
+                };
                 call.answer(answer.map_err(|error| format!("{error:#}")));
             }
             Ok(Request::Order { host, action, by }) => self.order(call, &host, action, &by),
             Ok(Request::ReleaseHold { service }) => self.release_hold(call, &service),
             Ok(Request::Remove { host }) => self.remove(call, &host),
+            Ok(Request::Announce { drain }) => self.drain_announcements(call, drain),
             Ok(Request::Diff { config }) => self.diff(call, &config),
             Ok(Request::Reload) if self.core.is_deciding() => {
                 call.answer(Err::<(), _>(
@@ -311,6 +336,13 @@ impl Daemon {
 async fn next_news(control: &mut Option<Control>) -> Result<News> {
     match control {
         Some(control) => control.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn announced(announcing: &mut Option<Announcing>) {
+    match announcing {
+        Some(announcing) => announcing.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -1,8 +1,10 @@
 //! The service level router: `slr-router run` is the daemon, the other commands are an operator's tools.
 //!
 //! `config` and `hosts` are what the operator wrote, `desired` is that as the kernel's tables shall say it, `links` keeps
-//! the layer below current, `daemon` puts them together in one loop, `show` and `replay` answer questions.
+//! the layer below current, `announce` tells the routers
+//! around, `daemon` puts them together in one loop, `show` and `replay` answer questions.
 
+mod announce;
 mod check;
 mod cli;
 mod config;

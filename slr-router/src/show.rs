@@ -2,6 +2,7 @@
 //!
 //! [`rows`] are the answers, as JSON and in memory alike; [`tables`] renders them for people.
 
+pub mod announce;
 pub mod control;
 mod control_tables;
 mod remedies;
@@ -12,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
@@ -41,6 +42,8 @@ pub enum What {
     Policy,
     /// What somebody should look at.
     Alarms,
+    /// What the routers around are told: virtual subnets, how gladly each is served, since when, and why.
+    Announce,
     /// Virtual subnets: what they serve, and each host's share of new flows.
     Subnets,
     /// Flows that are remembered, pinned ones first.
@@ -78,6 +81,7 @@ pub fn run(what: &What, output: &Output) -> Result<()> {
         What::States => ask::<Vec<control::State>>(what, output, control_tables::states),
         What::Policy => ask::<Vec<control::Ring>>(what, output, control_tables::policy),
         What::Alarms => ask::<Vec<control::Alarm>>(what, output, control_tables::alarms),
+        What::Announce => ask::<announce::Announced>(what, output, announce::table),
         What::Subnets => ask::<Vec<rows::Subnet>>(what, output, tables::subnets),
         What::Flows(_) => ask::<rows::Flows>(what, output, tables::flows),
         What::Hops => ask::<Vec<rows::Hop>>(what, output, tables::hops),
@@ -106,6 +110,7 @@ pub fn answer(what: &What, core: &Core<Router>, now: Instant) -> Result<Value> {
         What::States => serde_json::to_value(control::states(core.fleet(), now))?,
         What::Policy => serde_json::to_value(control::policy(core, rows::in_force(core)?))?,
         What::Alarms => serde_json::to_value(control::alarms(core.fleet(), now))?,
+        What::Announce => bail!("announcements are the loop's to show"),
         What::Hosts => serde_json::to_value(rows::hosts(core)?)?,
         What::Subnets => serde_json::to_value(rows::subnets(core)?)?,
         What::Flows(filter) => serde_json::to_value(rows::flows(filter, core.plane())?)?,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use slr_daemon::output::print;
 use slr_dataplane::router::Router;
 
+use crate::announce;
 use crate::config::Settings;
 use crate::fleet::Fleet;
 use crate::links::{self, Target};
@@ -22,6 +23,8 @@ pub fn run(config: &Path) -> Result<()> {
             settings.admin_socket.display()
         );
     }
+    // Before the forwarding ends, so that packets go elsewhere by then.
+    withdraw(&settings)?;
     let pins = &settings.dataplane.pin_path;
     if !pins.exists() {
         print(format!("nothing is pinned under {}", pins.display()));
@@ -37,6 +40,19 @@ pub fn run(config: &Path) -> Result<()> {
     Ok(())
 }
 
+fn withdraw(settings: &Settings) -> Result<()> {
+    let Some(settings) = &settings.announce else { return Ok(()) };
+    match runtime()?.block_on(announce::withdraw_all(settings))? {
+        0 => {}
+        count => print(format!("withdrew {count} virtual subnets from table {}", settings.table)),
+    }
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")
+}
+
 fn release_neighbours(settings: &Settings) -> Result<usize> {
     let mut fleet = Fleet::default();
     if let Some(control) = &settings.control
@@ -46,6 +62,5 @@ fn release_neighbours(settings: &Settings) -> Result<usize> {
     }
     let hops = fleet.hops(settings, &settings.load_hosts(None)?);
     let targets: Vec<Target> = hops.iter().map(Target::from).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    runtime.block_on(links::release(&targets))
+    runtime()?.block_on(links::release(&targets))
 }

@@ -63,6 +63,9 @@ pub enum TopologyError {
 pub struct Topology {
     /// Its name, for people.
     pub name: String,
+    /// A shipped topology that this one is but for its name and the nodes that it names again: those replace its.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// The nodes; each gets a network namespace and a cgroup of its own.
     #[serde(rename = "node", default)]
     pub nodes: Vec<Node>,
@@ -166,6 +169,10 @@ pub struct Service {
     /// Files to write beforehand, by path below `{dir}`.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// Files that the project ships, written as they are: by path below `{dir}`, which of them, such as
+    /// `"bird/slr.conf"`.
+    #[serde(default)]
+    pub shipped: BTreeMap<String, String>,
     /// Directories to make beforehand, below `{dir}`.
     #[serde(default)]
     pub directories: Vec<String>,
@@ -178,9 +185,17 @@ pub struct Service {
 }
 
 /// Topologies that come with `tools/lab`.
-const SHIPPED: [(&str, &str); 2] = [
+const SHIPPED: [(&str, &str); 5] = [
     ("one-site.toml", include_str!("../../../tools/lab/topologies/one-site.toml")),
     ("two-tiers.toml", include_str!("../../../tools/lab/topologies/two-tiers.toml")),
+    ("spare.toml", include_str!("../../../tools/lab/topologies/spare.toml")),
+    ("two-slr.toml", include_str!("../../../tools/lab/topologies/two-slr.toml")),
+    ("ecmp.toml", include_str!("../../../tools/lab/topologies/ecmp.toml")),
+];
+/// Configurations that the project ships: what runs in the lab is what an operator copies.
+const SHIPPED_FILES: [(&str, &str); 2] = [
+    ("bird/slr.conf", include_str!("../../../slr-router/etc/bird/slr.conf")),
+    ("bird/upstream.conf", include_str!("../../../slr-router/etc/bird/upstream.conf")),
 ];
 /// Services that come with it.
 const SERVICES: &str = include_str!("../../../tools/lab/topologies/services.toml");
@@ -207,6 +222,11 @@ impl Topology {
     pub fn parse(path: &str, text: &str) -> Result<Self, TopologyError> {
         let mut topology: Self = toml::from_str(text)
             .map_err(|error| TopologyError::Parse { path: path.to_owned(), message: error.to_string() })?;
+        if let Some(name) = topology.base.take() {
+            let what = format!("base = {name:?} is no shipped topology");
+            let base = Self::shipped(&name);
+            topology.found_on(base.ok_or(TopologyError::Contradiction { path: path.to_owned(), what })?);
+        }
         topology.add_shipped_services();
         match check::contradiction(&topology) {
             None => Ok(topology),
@@ -229,6 +249,20 @@ impl Topology {
     #[must_use]
     pub fn one_site() -> Self {
         Self::shipped("one-site").expect("one-site is shipped")
+    }
+
+    /// Takes over what the base has and this one does not replace.
+    fn found_on(&mut self, mut base: Self) {
+        for node in self.nodes.drain(..) {
+            match base.nodes.iter_mut().find(|old| old.name == node.name) {
+                Some(old) => *old = node,
+                None => base.nodes.push(node),
+            }
+        }
+        base.links.append(&mut self.links);
+        base.services.append(&mut self.services);
+        base.name = std::mem::take(&mut self.name);
+        *self = base;
     }
 
     /// Services that nodes name and the file does not define may be shipped ones.
@@ -283,6 +317,12 @@ impl Topology {
             IpAddr::V4(_) => None,
         })
     }
+}
+
+/// The text of a shipped file, by the name that services call it.
+#[must_use]
+pub fn shipped_file(name: &str) -> Option<&'static str> {
+    SHIPPED_FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 impl Link {

@@ -13,6 +13,7 @@ use slr_model::Service;
 use slr_policy::Damping;
 use toml::Spanned;
 
+mod announce;
 mod control;
 mod number;
 mod policy;
@@ -41,6 +42,7 @@ pub fn settings(file: file::File, folder: &Path, running: Option<&Settings>) -> 
     let subnets = subnets(&file, &damping, &mut found);
     let control = control::control(&file, folder, &mut found);
     let keepalive = control::keepalive(&file.keepalive, &mut found);
+    let announce = announce::announce(&file, folder, &mut found);
     let metrics = metrics(&file.metrics, &mut found);
     addresses_outside_subnets(&file.tunnel.addresses, &subnets, &mut found);
     let fixed = Fixed::spans(&file);
@@ -55,6 +57,7 @@ pub fn settings(file: file::File, folder: &Path, running: Option<&Settings>) -> 
         admin_socket: file.admin.socket.map_or(DEFAULT_SOCKET.into(), |path| folder.join(path.into_inner())),
         control,
         keepalive,
+        announce,
         damping,
         metrics,
         subnets,

@@ -10,6 +10,8 @@ use slr_model::{
 };
 use toml::Spanned;
 
+use crate::announce::OnStop;
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,7 @@ pub struct File {
     pub parent: Vec<Neighbour>,
     #[serde(default)]
     pub keepalive: Keepalive,
+    pub announce: Option<Spanned<Announce>>,
     #[serde(default)]
     pub policy: Policy,
     #[serde(default)]
@@ -212,4 +215,20 @@ pub struct Policy {
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     pub listen: Option<Spanned<String>>,
+}
+
+/// `[announce]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Announce {
+    pub table: Option<Spanned<u64>>,
+    pub protocol: Option<Spanned<u64>>,
+    pub metric: Option<Spanned<u64>>,
+    pub metric_lowered: Option<Spanned<u64>>,
+    pub announce_after_ms: Option<Spanned<u64>>,
+    pub withdraw_after_ms: Option<Spanned<u64>>,
+    pub lowered_ms: Option<Spanned<u64>>,
+    pub on_stop: OnStop,
+    pub away_s: Option<Spanned<u64>>,
+    pub mark: Option<PathBuf>,
 }

@@ -15,6 +15,7 @@ pub struct Fixed {
     socket: Range<usize>,
     control: Range<usize>,
     metrics: Range<usize>,
+    announce: Range<usize>,
 }
 
 impl Fixed {
@@ -31,6 +32,7 @@ impl Fixed {
             socket: span(&file.admin.socket),
             control: span(&file.control),
             metrics: span(&file.metrics.listen),
+            announce: span(&file.announce),
         }
     }
 
@@ -60,6 +62,9 @@ impl Fixed {
         same(running.admin_socket == new.admin_socket, self.socket, "the admin socket", socket);
         let listen = running.metrics.map_or_else(|| "\"off\"".to_owned(), |address| address.to_string());
         same(running.metrics == new.metrics, self.metrics, "the metrics' address", listen);
+        // The watchdog goes by the same settings, and reads them once.
+        let had = if running.announce.is_some() { "other values" } else { "no [announce]" };
+        same(running.announce == new.announce, self.announce, "[announce]", had.to_owned());
         let files = |settings: &Settings| {
             let control = settings.control.as_ref()?;
             let crl = control.crl.clone().unwrap_or_default();

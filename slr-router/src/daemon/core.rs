@@ -360,6 +360,11 @@ impl<P: Plane> Core<P> {
         }
     }
 
+    /// Whether packets can be sent to it.
+    pub fn is_linked(&self, hop: &Hop) -> bool {
+        self.link(hop).is_some()
+    }
+
     /// Brings the templates up to date, now or in a while.
     fn follow_links(&mut self, now: Instant) {
         let Some(loaded) = self.in_force.take() else { return };

@@ -101,6 +101,7 @@ impl Daemon {
         self.add_fleet(&mut snapshot, now);
         self.add_rings(&mut snapshot);
         self.add_control(&mut snapshot);
+        self.add_announcements(&mut snapshot);
         Ok(snapshot)
     }
 

@@ -48,6 +48,9 @@ families! {
     KEEPALIVE_LOSS = Gauge "slr_router_keepalive_loss_ratio" ["host" "address"] "Unanswered ones of the last 100, 0 to 1.";
     KEEPALIVES = Counter "slr_router_keepalives_total" ["result"] "Keepalives and answers: answered, unanswered, late, duplicate, forged, unsendable (counted as unanswered too), malformed, read_error.";
     ALARMS = Gauge "slr_router_alarms" ["kind"] "Alarms that stand: vanish (most hosts of a service lost at once: they are held), name (two nodes use one), tunnel (two names with one address).";
+    ANNOUNCED = Gauge "slr_router_announced" ["subnet" "level"] "1 for the level that the virtual subnet is announced at, 0 for the others: normal, lowered, withdrawn.";
+    ANNOUNCE_CHANGES = Counter "slr_router_announce_changes_total" ["level"] "Times that a virtual subnet's level became this one.";
+    ANNOUNCE_FAILING = Gauge "slr_router_announce_failing" [] "1 if the kernel's table of announcements is not as it should be (`slr-router show announce` says why).";
     RELOADS = Counter "slr_router_config_reloads_total" ["result"] "Reloads: applied, refused.";
     CONFIG_GOOD = Gauge "slr_router_config_last_good" [] "1 if the last configuration given was put in force, 0 if it was refused and the one before stays.";
     CONFIG_SINCE = Gauge "slr_router_config_in_force_timestamp_seconds" [] "When the configuration in force was put in force.";

@@ -26,6 +26,11 @@ pub fn sample() -> Snapshot {
         paths: vec![path("h1", "10.1.11.2", "alive"), path("h2", "fd00:1:12::2", "lost")],
         keepalives: KEEPALIVE_RESULTS.map(|result| (result, 9)).to_vec(),
         alarms: ALARMS.map(|kind| (kind, 0)).to_vec(),
+        announced: [("192.0.2.0/24", "normal"), ("2001:db8:100::/48", "withdrawn")]
+            .map(|(net, level)| (net.parse().expect("a prefix"), level))
+            .to_vec(),
+        announce_changes: ANNOUNCED_LEVELS.map(|level| (level, 2)).to_vec(),
+        announce_failing: Some(false),
         config: Config {
             reloads_applied: 1,
             is_last_good: true,

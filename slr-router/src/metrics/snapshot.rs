@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use slr_model::{Loads, NodeName, ServiceKey, VirtualSubnet};
 
 /// Everything.
@@ -38,6 +39,12 @@ pub struct Snapshot {
     pub keepalives: Vec<(&'static str, u64)>,
     /// Alarms that stand, by kind; kinds without one too, with 0, so that an alert can tell 0 from unknown.
     pub alarms: Vec<(&'static str, u64)>,
+    /// What each virtual subnet is announced as; empty without `[announce]`, like the next two.
+    pub announced: Vec<(IpNet, &'static str)>,
+    /// How often a subnet became so.
+    pub announce_changes: Vec<(&'static str, u64)>,
+    /// Whether the kernel's table is not as it should be.
+    pub announce_failing: Option<bool>,
     /// Configuration.
     pub config: Config,
     /// The control loop.
@@ -52,6 +59,9 @@ pub const ALARMS: [&str; 3] = ["vanish", "name", "tunnel"];
 /// What becomes of keepalives and answers; in the order of `keepalive::Counts` without `sent`, then `EdgeCounts`.
 pub const KEEPALIVE_RESULTS: [&str; 8] =
     ["answered", "unanswered", "late", "duplicate", "forged", "unsendable", "malformed", "read_error"];
+
+/// Levels of announcements.
+pub const ANNOUNCED_LEVELS: [&str; 3] = crate::announce::Level::ALL;
 
 /// States of a service at a host.
 pub const SERVICE_STATES: [&str; 4] = ["active", "draining", "silent", "down"];

@@ -41,6 +41,7 @@ fn states_are_sets_and_units_are_seconds_and_ratios() {
         r#"slr_router_session{host="h2",state="silent"} 1"#,
         r#"slr_router_path{host="h2",address="fd00:1:12::2",state="lost"} 1"#,
         r#"slr_router_keepalive_rtt_seconds{host="h1",address="10.1.11.2"} 0.00085"#,
+        r#"slr_router_announced{subnet="192.0.2.0/24",level="normal"} 1"#,
         r#"slr_router_config_reloads_total{result="applied"} 1"#,
         "slr_router_loop_busy_seconds_total 1.5",
     ] {

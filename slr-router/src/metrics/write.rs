@@ -111,6 +111,11 @@ impl Snapshot {
 
     fn daemon(&self, text: &mut Text) {
         each(text, &name::ALARMS, &self.alarms, |s, (kind, n)| s.add(&[kind], *n));
+        let announced: Vec<(String, &str)> =
+            self.announced.iter().map(|(net, level)| (net.to_string(), *level)).collect();
+        each(text, &name::ANNOUNCED, &announced, |s, (net, level)| states(s, &[net], &ANNOUNCED_LEVELS, level));
+        each(text, &name::ANNOUNCE_CHANGES, &self.announce_changes, |s, (level, n)| s.add(&[level], *n));
+        each(text, &name::ANNOUNCE_FAILING, self.announce_failing.as_slice(), |s, fails| s.add(&[], *fails));
         let Config { reloads_applied, reloads_refused, is_last_good, in_force_since_s } = self.config;
         let reloads = [("applied", reloads_applied), ("refused", reloads_refused)];
         each(text, &name::RELOADS, &reloads, |s, (result, n)| s.add(&[result], *n));

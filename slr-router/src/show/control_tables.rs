@@ -7,7 +7,7 @@ use super::tables::{or_dash, or_sentence, yes};
 use crate::check::join;
 
 /// Seconds as people say them.
-fn age(seconds: f64) -> String {
+pub fn age(seconds: f64) -> String {
     match seconds {
         ..10.0 => format!("{seconds:.1} s"),
         ..120.0 => format!("{seconds:.0} s"),

@@ -7,6 +7,7 @@ pub mod faults;
 pub mod knocks;
 pub mod load;
 pub mod paced;
+pub mod pair;
 pub mod quota;
 pub mod series;
 pub mod servers;

@@ -1,7 +1,7 @@
 //! Starting a topology's services: files, process, and the wait until its ports are open.
 
 use super::{Lab, Process};
-use crate::topology::{Node, Service};
+use crate::topology::{Node, Service, shipped_file};
 use crate::wait::holds_within;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
@@ -39,10 +39,12 @@ fn start(lab: &Lab, node: &Node, service: &Service) -> Result<Process> {
     for directory in &service.directories {
         make_dir(&dir.join(fill(directory)))?;
     }
-    for (path, content) in &service.files {
+    let filled = service.files.iter().map(|(path, content)| (path, fill(content)));
+    let shipped = service.shipped.iter().filter_map(|(path, name)| Some((path, shipped_file(name)?.to_owned())));
+    for (path, content) in filled.chain(shipped) {
         let path = dir.join(path);
         path.parent().map_or(Ok(()), make_dir)?;
-        fs::write(&path, fill(content)).with_context(|| format!("write {}", path.display()))?;
+        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
     }
     for (path, size) in &service.sparse {
         let path = dir.join(path);

@@ -1,6 +1,6 @@
 //! What TOML's types cannot say about a topology.
 
-use super::{End, Link, Node, Service, Topology};
+use super::{End, Link, Node, Service, Topology, shipped_file};
 use crate::lab::{parse_listen, parse_size};
 use std::collections::BTreeSet;
 
@@ -102,10 +102,14 @@ fn bad_service(service: &Service) -> Option<String> {
     if service.command.is_empty() {
         return Some("its command is empty".to_owned());
     }
-    let paths = service.files.keys().chain(service.sparse.keys()).chain(&service.directories);
+    let paths =
+        service.files.keys().chain(service.shipped.keys()).chain(service.sparse.keys()).chain(&service.directories);
     if let Some(path) = paths.into_iter().find(|path| path.starts_with('/') || path.split('/').any(|part| part == ".."))
     {
         return Some(format!("the path {path:?} leaves the service's directory"));
+    }
+    if let Some(name) = service.shipped.values().find(|name| shipped_file(name).is_none()) {
+        return Some(format!("no file {name:?} is shipped"));
     }
     if let Some(size) = service.sparse.values().find(|size| parse_size(size).is_none()) {
         return Some(format!("{size:?} is not a size such as \"100M\""));

@@ -37,6 +37,12 @@ fn the_shipped_topologies_are_consistent() {
     let two_tiers = Topology::shipped("two-tiers").unwrap();
     assert_eq!((two_tiers.nodes.len(), two_tiers.services.len()), (11, 3));
     assert_eq!(two_tiers.ipv4_of("slr3"), Some("10.2.1.2".parse().unwrap()));
+    for name in ["spare", "two-slr", "ecmp"] {
+        let pair = Topology::shipped(name).unwrap();
+        assert_eq!((pair.name.as_str(), pair.nodes.len(), pair.links.len()), (name, 9, 8));
+        let routers = ["internet", "slr1", "slr2"].map(|node| pair.services_of(pair.node(node).unwrap()).count());
+        assert_eq!(routers, [1; 3], "BIRD runs on each");
+    }
     assert!(Topology::shipped("no-site").is_none());
     let one_site = Topology::one_site();
     assert_eq!(one_site.nodes.len(), 8);
@@ -96,4 +102,26 @@ fn contradictions_are_refused_by_name() {
             assert!(message.contains(expected), "{expected:?} expected, got: {message}");
         }
     }
+}
+
+#[test]
+fn a_topology_takes_over_what_it_does_not_replace() {
+    let text = r#"
+        name = "more"
+        base = "one-site"
+        [[node]]
+        name = "h3"
+        [[node]]
+        name = "h4"
+        [[link]]
+        a = { node = "site", addresses = ["10.1.14.1/24"] }
+        b = { node = "h4", addresses = ["10.1.14.2/24"] }
+    "#;
+    let more = Topology::parse("more.toml", text).unwrap();
+    let base = Topology::one_site();
+    assert_eq!((more.name.as_str(), more.nodes.len(), more.links.len()), ("more", 9, base.links.len() + 1));
+    assert!(more.node("h3").unwrap().services.is_empty() && !more.node("h2").unwrap().services.is_empty());
+    assert!(error("name = \"x\"\nbase = \"nowhere\"").contains("\"nowhere\" is no shipped topology"));
+    let unknown = TWO.replace("listens = ", "shipped = { \"a.conf\" = \"bird/none.conf\" }\nlistens = ");
+    assert!(error(&unknown).contains("no file \"bird/none.conf\" is shipped"));
 }

@@ -1,0 +1,94 @@
+//! The file by which a ready daemon is known: locked while it is. The lock goes with the process, however it ends, so a
+//! watchdog needs no clock that the daemon ticks, and no daemon that is merely slow looks dead. What the file says is whether
+//! the operator has drained the router: the next daemon goes on so.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// What stands in the file of a router that is drained.
+const DRAINED: &str = "drained\n";
+
+/// The locked file.
+#[derive(Debug)]
+pub struct Mark(File);
+
+impl Mark {
+    /// Takes the lock, for a daemon that is ready or a watchdog that withdraws; `None` if somebody has it.
+    pub fn take(path: &Path) -> Result<Option<Self>> {
+        let file = open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// Whether a daemon holds it. Looking takes a shared lock for a moment, which a starting daemon waits for.
+    pub fn is_held(path: &Path) -> Result<bool> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+        }
+    }
+
+    /// Whether the router was drained when this was last written; a file that is not there says no.
+    pub fn is_drained(path: &Path) -> bool {
+        let mut text = String::new();
+        // What is longer is not ours.
+        let read = File::open(path).and_then(|file| file.take(64).read_to_string(&mut text));
+        read.is_ok() && text == DRAINED
+    }
+
+    /// Writes whether it is.
+    pub fn set_drained(&mut self, is_drained: bool) -> io::Result<()> {
+        self.0.rewind()?;
+        self.0.set_len(0)?;
+        self.0.write_all(if is_drained { DRAINED.as_bytes() } else { b"" })
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_seen_while_it_is_held_and_goes_with_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run").join("announce");
+        assert!(!Mark::is_held(&path).unwrap(), "no file, no daemon");
+        let held = Mark::take(&path).unwrap().unwrap();
+        assert!(Mark::is_held(&path).unwrap());
+        assert!(Mark::take(&path).unwrap().is_none());
+        drop(held);
+        assert!(!Mark::is_held(&path).unwrap());
+        assert!(Mark::take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_drain_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("announce");
+        assert!(!Mark::is_drained(&path));
+        let mut mark = Mark::take(&path).unwrap().unwrap();
+        mark.set_drained(true).unwrap();
+        assert!(Mark::is_drained(&path));
+        mark.set_drained(false).unwrap();
+        assert!(!Mark::is_drained(&path));
+    }
+}

@@ -1,0 +1,114 @@
+//! What the routers around are told: which virtual subnets this router serves, and how gladly.
+//!
+//! The daemon keeps a route for each subnet that it can serve in a private kernel table, under a protocol number of its own; a
+//! routing daemon beside it (BIRD, see `etc/bird/`) reads the table and says the same to the neighbours. No rule looks the
+//! table up, and its routes are blackholes: they forward nothing by themselves. A metric says how gladly.
+//!
+//! [`decision`] is pure: who may be announced, and when it may change. [`speaker`] is the task that keeps the kernel's table
+//! so, [`kernel`] its netlink. Routes outlive the daemon, as the data plane does: [`mark`] is how the [`watchdog`], another
+//! process, knows that the daemon is there, and how the next daemon takes over.
+
+mod command;
+mod decision;
+mod kernel;
+mod mark;
+mod speaker;
+pub mod watchdog;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+pub use command::{Options, run};
+pub use decision::{Ability, Announcer, Entry, Phase};
+pub use kernel::withdraw_all;
+pub use mark::Mark;
+pub use speaker::{Speaker, Status, Wanted};
+
+/// What is announced, with the metric of its route.
+pub type Routes = BTreeMap<IpNet, u32>;
+
+/// How gladly a subnet is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Not at all: there is no route.
+    Withdrawn,
+    /// If nobody else can.
+    Lowered,
+    /// Like any other.
+    Normal,
+}
+
+impl Level {
+    /// All of them.
+    pub const ALL: [&'static str; 3] = ["normal", "lowered", "withdrawn"];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Lowered => "lowered",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// What the daemon's end does to the announcements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStop {
+    /// Nothing: the data plane forwards on, and the next daemon takes over.
+    #[default]
+    Keep,
+    /// Lowered, then withdrawn; the daemon ends when that is done.
+    Withdraw,
+}
+
+/// `[announce]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The private kernel table.
+    pub table: u32,
+    /// The routes' protocol number, nobody else's in that table.
+    pub protocol: u8,
+    /// Metric of what is announced gladly.
+    pub metric: u32,
+    /// Metric of what is announced as the worse choice.
+    pub metric_lowered: u32,
+    /// A subnet must be served well for so long before it is announced.
+    pub announce_after: Duration,
+    /// And not at all, or badly, for so long before that is announced.
+    pub withdraw_after: Duration,
+    /// How long a drained router is the worse choice, before it is none.
+    pub lowered: Duration,
+    /// What the daemon's end does.
+    pub on_stop: OnStop,
+    /// The watchdog withdraws when no daemon was ready for so long.
+    pub away: Duration,
+    /// The file that says that the daemon is ready, and whether it is drained.
+    pub mark: PathBuf,
+}
+
+impl Settings {
+    /// The metric that says it.
+    pub fn metric_of(&self, level: Level) -> Option<u32> {
+        match level {
+            Level::Normal => Some(self.metric),
+            Level::Lowered => Some(self.metric_lowered),
+            Level::Withdrawn => None,
+        }
+    }
+
+    /// What a metric says.
+    pub fn level_of(&self, metric: Option<&u32>) -> Level {
+        match metric {
+            None => Level::Withdrawn,
+            Some(metric) if *metric < self.metric_lowered => Level::Normal,
+            Some(_) => Level::Lowered,
+        }
+    }
+}
