@@ -23,7 +23,7 @@ fn pair(kind: Kind) -> Pair {
 fn requests(pair: &Pair) -> Running {
     let [v4, v6] = VIRTUAL;
     let words =
-        format!("--target {v4} --target {v6} --flow http=8 --flow keepalive=16 --pace 5ms --path /who --duration 120s");
+        format!("--target {v4} --target {v6} --flow http=8 --flow keepalive=16 --think 5ms --path /who --duration 120s");
     traffic::start(pair.lab(), "c1", &words).unwrap()
 }
 
