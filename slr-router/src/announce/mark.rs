@@ -1,6 +1,6 @@
 //! The file by which a ready daemon is known: locked while it is. The lock goes with the process, however it ends, so a
-//! watchdog needs no clock that the daemon ticks, and no daemon that is merely slow looks dead. What the file says is whether
-//! the operator has drained the router: the next daemon goes on so.
+//! watchdog needs no clock that the daemon ticks, and no daemon that is merely slow looks dead. What the file says is whose
+//! it was last, and whether the operator has drained the router: the next daemon goes on so.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -8,8 +8,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// What stands in the file of a router that is drained.
-const DRAINED: &str = "drained\n";
+/// What stands behind the process's number.
+const READY: &str = " ready\n";
+const DRAINED: &str = " drained\n";
+/// What is longer is not ours.
+const LEN_MAX: u64 = 64;
 
 /// The locked file.
 #[derive(Debug)]
@@ -42,17 +45,22 @@ impl Mark {
 
     /// Whether the router was drained when this was last written; a file that is not there says no.
     pub fn is_drained(path: &Path) -> bool {
+        Self::text(path).ends_with(DRAINED)
+    }
+
+    /// What it says: another text each time that another process had it. Empty if there is none.
+    pub fn text(path: &Path) -> String {
         let mut text = String::new();
-        // What is longer is not ours.
-        let read = File::open(path).and_then(|file| file.take(64).read_to_string(&mut text));
-        read.is_ok() && text == DRAINED
+        let read = File::open(path).and_then(|file| file.take(LEN_MAX).read_to_string(&mut text));
+        read.map_or_else(|_| String::new(), |_| text)
     }
 
     /// Writes whether it is.
     pub fn set_drained(&mut self, is_drained: bool) -> io::Result<()> {
         self.0.rewind()?;
         self.0.set_len(0)?;
-        self.0.write_all(if is_drained { DRAINED.as_bytes() } else { b"" })
+        let state = if is_drained { DRAINED } else { READY };
+        self.0.write_all(format!("{}{state}", std::process::id()).as_bytes())
     }
 }
 
@@ -84,11 +92,12 @@ mod tests {
     fn a_drain_is_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("announce");
-        assert!(!Mark::is_drained(&path));
+        assert!(!Mark::is_drained(&path) && Mark::text(&path).is_empty());
         let mut mark = Mark::take(&path).unwrap().unwrap();
         mark.set_drained(true).unwrap();
         assert!(Mark::is_drained(&path));
         mark.set_drained(false).unwrap();
         assert!(!Mark::is_drained(&path));
+        assert_eq!(Mark::text(&path), format!("{} ready\n", std::process::id()));
     }
 }

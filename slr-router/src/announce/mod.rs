@@ -44,9 +44,6 @@ pub enum Level {
 }
 
 impl Level {
-    /// All of them.
-    pub const ALL: [&'static str; 3] = ["normal", "lowered", "withdrawn"];
-
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -35,7 +35,8 @@ async fn watch(settings: &Settings) -> Result<()> {
         tokio::select! {
             signal = signals.next() => if let Signal::Stop = signal { return Ok(()) },
             () = tokio::time::sleep(LOOK_EVERY) => {
-                if absence.look(Mark::is_held(&settings.mark)?, settings.away, Instant::now()) {
+                let (is_held, text) = (Mark::is_held(&settings.mark)?, Mark::text(&settings.mark));
+                if absence.look(is_held, text, settings.away, Instant::now()) {
                     absence.is_withdrawn = withdraw(settings).await.unwrap_or_else(|error| {
                         tracing::error!("announcements stand, though no daemon is there: {error:#}");
                         false
@@ -62,17 +63,21 @@ async fn withdraw(settings: &Settings) -> Result<bool> {
 struct Absence {
     since: Option<Instant>,
     is_withdrawn: bool,
+    /// What the mark said: another text, and a daemon was ready between two looks.
+    text: String,
 }
 
 impl Absence {
     /// Nobody was seen yet: a daemon that starts now has all its time.
     fn new(now: Instant) -> Self {
-        Self { since: Some(now), is_withdrawn: false }
+        Self { since: Some(now), is_withdrawn: false, text: String::new() }
     }
 
     /// Takes whether a daemon is ready; whether it is time to withdraw.
-    fn look(&mut self, is_held: bool, away: Duration, now: Instant) -> bool {
-        if is_held {
+    fn look(&mut self, is_held: bool, text: String, away: Duration, now: Instant) -> bool {
+        let was_held = text != self.text;
+        self.text = text;
+        if is_held || was_held {
             (self.since, self.is_withdrawn) = (None, false);
             return false;
         }
@@ -92,20 +97,24 @@ mod tests {
         let away = Duration::from_secs(30);
         let mut absence = Absence::new(begin);
         let table = [
-            // (at, a daemon is ready, to be withdrawn)
-            (29, false, false),
-            (29, true, false),
-            (30, false, false),
-            (59, false, false),
-            (60, false, true),
+            // (at, a daemon is ready, what the mark says, to be withdrawn)
+            (29, false, "", false),
+            (29, true, "1 ready\n", false),
+            (30, false, "1 ready\n", false),
+            (59, false, "1 ready\n", false),
+            (59, false, "2 ready\n", false), // one that was ready between two looks
+            (60, false, "2 ready\n", false),
+            (89, false, "2 ready\n", false),
+            (90, false, "2 ready\n", true),
         ];
-        for (s, is_held, withdraws) in table {
-            assert_eq!(absence.look(is_held, away, at(s)), withdraws, "at {s} s");
+        for (s, is_held, text, withdraws) in table {
+            assert_eq!(absence.look(is_held, text.to_owned(), away, at(s)), withdraws, "at {s} s");
         }
-        assert!(absence.look(false, away, at(61)), "what failed is tried again");
+        let look = |absence: &mut Absence, is_held, s| absence.look(is_held, "2 ready\n".to_owned(), away, at(s));
+        assert!(look(&mut absence, false, 91), "what failed is tried again");
         absence.is_withdrawn = true;
-        assert!(!absence.look(false, away, at(62)));
-        absence.look(true, away, at(63));
-        assert!(!absence.look(false, away, at(64)) && absence.look(false, away, at(94)));
+        assert!(!look(&mut absence, false, 92));
+        look(&mut absence, true, 93);
+        assert!(!look(&mut absence, false, 94) && look(&mut absence, false, 124));
     }
 }

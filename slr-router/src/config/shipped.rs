@@ -46,6 +46,49 @@ fn the_shipped_control_plane_states_the_defaults() {
 }
 
 #[test]
+fn the_shipped_announcements_state_the_defaults_and_bird_knows_them() {
+    let stated = Settings::load(&shipped("slr-router.toml")).unwrap().announce.unwrap();
+    let bare = Settings::parse("c.toml", "[node]\nname = \"slr-1\"\n[announce]\n").unwrap().announce.unwrap();
+    assert_eq!(stated, bare);
+    let bird = std::fs::read_to_string(shipped("bird/slr.conf")).unwrap();
+    for line in [
+        format!("define SLR_TABLE = {};", bare.table),
+        format!("define SLR_PROTOCOL = {};", bare.protocol),
+        format!("define SLR_METRIC_LOWERED = {};", bare.metric_lowered),
+    ] {
+        assert!(bird.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn bird_takes_its_shipped_configurations() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = [
+        ("slr.conf", "slr.conf"),
+        ("local.example.conf", "local.conf"),
+        ("upstream.conf", "upstream.conf"),
+        ("upstream.example.conf", "upstream.local.conf"),
+    ];
+    for (from, to) in files {
+        std::fs::copy(shipped("bird").join(from), dir.path().join(to)).unwrap();
+    }
+    let check = |name: &str| {
+        let mut bird = std::process::Command::new("bird");
+        let output = bird.arg("-p").arg("-c").arg(dir.path().join(name)).output();
+        let output = output.expect("bird, of Debian's package bird2 (tools/prepare.sh installs it)");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(check("slr.conf"), (true, String::new()));
+    assert_eq!(check("upstream.conf"), (true, String::new()));
+    let local = dir.path().join("upstream.local.conf");
+    let shared = std::fs::read_to_string(&local).unwrap().replace("MERGE_PATHS = 0", "MERGE_PATHS = 1");
+    std::fs::write(&local, &shared).unwrap();
+    assert_eq!(check("upstream.conf"), (true, String::new()), "several active SLRs");
+    std::fs::write(&local, shared.replace("SLR_AS", "SLR_AX")).unwrap();
+    assert!(!check("upstream.conf").0, "what is missing is noticed");
+}
+
+#[test]
 fn every_line_that_is_commented_out_is_good_too() {
     let text = std::fs::read_to_string(shipped("slr-router.toml")).unwrap();
     // A sentence begins with a capital letter, or goes on in one; a setting is a word and an equals sign, or a table.
@@ -60,8 +103,16 @@ fn every_line_that_is_commented_out_is_good_too() {
 }
 
 #[test]
-fn the_unit_runs_commands_that_exist() {
-    let unit = std::fs::read_to_string(shipped("slr-router.service")).unwrap();
+fn the_units_run_commands_that_exist() {
+    let unit = commands_of("slr-router.service", 3);
+    assert!(unit.contains("CAP_BPF"));
+    let watchdog = commands_of("slr-router-watchdog.service", 1);
+    assert!(!watchdog.contains("Requires=") && !watchdog.contains("BindsTo="), "it outlives the daemon");
+}
+
+/// Reads a unit, whose commands must be ours, and so many.
+fn commands_of(name: &str, expected: usize) -> String {
+    let unit = std::fs::read_to_string(shipped(name)).unwrap();
     let mut section = "";
     let mut commands = 0;
     for line in unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -78,6 +129,7 @@ fn the_unit_runs_commands_that_exist() {
             commands += 1;
         }
     }
-    assert_eq!(commands, 3);
-    assert!(unit.contains("Type=notify\n") && unit.contains("CAP_BPF"));
+    assert_eq!(commands, expected, "{name}");
+    assert!(unit.contains("Type=notify\n"), "{name}");
+    unit
 }

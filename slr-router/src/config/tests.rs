@@ -240,3 +240,57 @@ error: tcp_idle_s is 1
    |              ^ write 60 to 604800, or nothing for the default of 14400";
     assert_eq!(shown, golden);
 }
+
+const ANNOUNCED: &str = r#"
+[node]
+name = "slr-1"
+
+[admin]
+socket = "/run/a/b.sock"
+
+[announce]
+table = 7000
+protocol = 62
+metric = 10
+metric_lowered = 20
+on_stop = "withdraw"
+away_s = 60
+"#;
+
+#[test]
+fn announcements_become_settings_and_cannot_change_while_the_daemon_runs() {
+    let settings = Settings::parse("c.toml", ANNOUNCED).unwrap();
+    let announce = settings.announce.as_ref().unwrap();
+    assert_eq!((announce.table, announce.protocol, announce.metric, announce.metric_lowered), (7000, 62, 10, 20));
+    assert_eq!((announce.on_stop, announce.away.as_secs()), (crate::announce::OnStop::Withdraw, 60));
+    assert_eq!(announce.mark, Path::new("/run/a/b.announce"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    std::fs::write(&path, ANNOUNCED.replace("table = 7000", "table = 7001")).unwrap();
+    let shown = Settings::load_for_reload(&path, &settings).unwrap_err().to_string();
+    assert!(shown.contains("[announce] cannot change while the daemon runs"), "{shown}");
+}
+
+/// As above, of announcements.
+const ANNOUNCE_REFUSED: &[(&str, &str, &str, &str, &str)] = &[
+    ("7000", "254", "9 | table", "table 254 is one that every packet", "such as 6100"),
+    ("7000", "0", "9 | table", "table is 0", "write 1 to"),
+    ("62", "12", "10 | protocol", "protocol 12 is another program's", "such as 61"),
+    ("62", "256", "10 | protocol", "protocol is 256", "write 1 to 255"),
+    ("metric = 10", "metric = 30", "12 | metric_lowered", "metric_lowered is 20, and metric 30", "must be greater"),
+    ("\"withdraw\"", "\"leave\"", "13 | on_stop", "unknown variant `leave`", "`keep` or `withdraw`"),
+    ("away_s = 60", "away_s = 0", "14 | away_s", "away_s is 0", "write 1 to 86400"),
+    ("away_s = 60", "away_ms = 60", "14 | away_ms", "unknown field `away_ms`", "away_s"),
+];
+
+#[test]
+fn what_is_wrong_with_announcements_is_shown_with_its_line_and_a_remedy() {
+    for (good, bad, line, message, remedy) in ANNOUNCE_REFUSED {
+        let text = ANNOUNCED.replacen(good, bad, 1);
+        assert_ne!(text, ANNOUNCED, "{good:?} is not in the sample");
+        let shown = Settings::parse("c.toml", &text).expect_err(bad).to_string();
+        for expected in [line, message, remedy] {
+            assert!(shown.contains(expected), "{bad}: expected {expected:?} in\n{shown}");
+        }
+    }
+}

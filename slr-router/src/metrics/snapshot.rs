@@ -61,7 +61,7 @@ pub const KEEPALIVE_RESULTS: [&str; 8] =
     ["answered", "unanswered", "late", "duplicate", "forged", "unsendable", "malformed", "read_error"];
 
 /// Levels of announcements.
-pub const ANNOUNCED_LEVELS: [&str; 3] = crate::announce::Level::ALL;
+pub const ANNOUNCED_LEVELS: [&str; 3] = ["normal", "lowered", "withdrawn"];
 
 /// States of a service at a host.
 pub const SERVICE_STATES: [&str; 4] = ["active", "draining", "silent", "down"];

@@ -22,8 +22,9 @@ fn pair(kind: Kind) -> Pair {
 /// Requests to both families, until it is interrupted: connections of their own, and long ones.
 fn requests(pair: &Pair) -> Running {
     let [v4, v6] = VIRTUAL;
-    let words =
-        format!("--target {v4} --target {v6} --flow http=8 --flow keepalive=16 --think 5ms --path /who --duration 120s");
+    let words = format!(
+        "--target {v4} --target {v6} --flow http=8 --flow keepalive=16 --think 5ms --path /who --duration 120s"
+    );
     traffic::start(pair.lab(), "c1", &words).unwrap()
 }
 
@@ -114,9 +115,9 @@ fn a_router_that_cannot_serve_says_so_and_one_that_stops_for_good_withdraws_firs
     let announce = format!("{ANNOUNCE}\non_stop = \"withdraw\"");
     let pair = Pair::up("announce", PairOptions { announce, ..PairOptions::new(Kind::Spare) }).unwrap();
     // The program is taken off behind the daemon's back.
-    let links = "bpftool --json link show | tr '{' '\\n' | grep '\"devname\":\"to-internet\"' | sed 's/.*\"id\":\\([0-9]*\\).*/\\1/'";
-    let id = pair.lab().sh("slr1", links).unwrap();
-    pair.lab().sh("slr1", &format!("bpftool link detach id {}", id.lines().next().unwrap())).unwrap();
+    let pins = pair.lab().pin_dir("slr1");
+    let detach = format!("bpftool link detach pinned $(find {} -name 'link-*')", pins.display());
+    pair.lab().sh("slr1", &detach).unwrap();
     pair.await_routed(&["slr2"], SOON).unwrap();
     let said = pair.announced("slr1").unwrap();
     assert!(said.iter().all(|(is, why)| is == "withdrawn" && why.contains("on no interface")), "{said:?}");
