@@ -3,6 +3,7 @@
 //! [`file`] is the file as written, [`check`] turns it into [`Settings`] or into complaints on its lines. The hosts that
 //! serve the subnets stand in a file of their own ([`crate::hosts`]), because other programs write it.
 
+pub mod announce;
 mod check;
 mod control;
 mod file;
@@ -28,7 +29,6 @@ pub use file::Xdp;
 pub use policy::{Class, Rule};
 use slr_policy::{Damping, Expression, Policy};
 
-use crate::announce;
 use crate::hosts::{self, Host};
 
 /// Where the configuration is looked for when none is named.
@@ -60,7 +60,7 @@ pub struct Settings {
     /// How the ways to hosts are probed.
     pub keepalive: Keepalive,
     /// What the routers around are told; `None`: nothing.
-    pub announce: Option<announce::Settings>,
+    pub announce: Option<announce::Announce>,
     /// How fast shares may change.
     pub damping: Damping,
     /// Where metrics are served; `None`: nowhere.

@@ -2,11 +2,13 @@
 //! watchdog needs no clock that the daemon ticks, and no daemon that is merely slow looks dead. What the file says is whose
 //! it was last, and whether the operator has drained the router: the next daemon goes on so.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 /// What stands behind the process's number.
 const READY: &str = " ready\n";
@@ -16,16 +18,16 @@ const LEN_MAX: u64 = 64;
 
 /// The locked file.
 #[derive(Debug)]
-pub struct Mark(File);
+pub struct Mark(Flock<File>);
 
 impl Mark {
     /// Takes the lock, for a daemon that is ready or a watchdog that withdraws; `None` if somebody has it.
     pub fn take(path: &Path) -> Result<Option<Self>> {
         let file = open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => Ok(Some(Self(locked))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
     }
 
@@ -36,10 +38,10 @@ impl Mark {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
         };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => Ok(false),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(true),
+            Err((_, error)) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
         }
     }
 

@@ -10,7 +10,7 @@ use slr_model::{
 };
 use toml::Spanned;
 
-use crate::announce::OnStop;
+use super::announce::OnStop;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]

@@ -262,7 +262,7 @@ fn announcements_become_settings_and_cannot_change_while_the_daemon_runs() {
     let settings = Settings::parse("c.toml", ANNOUNCED).unwrap();
     let announce = settings.announce.as_ref().unwrap();
     assert_eq!((announce.table, announce.protocol, announce.metric, announce.metric_lowered), (7000, 62, 10, 20));
-    assert_eq!((announce.on_stop, announce.away.as_secs()), (crate::announce::OnStop::Withdraw, 60));
+    assert_eq!((announce.on_stop, announce.away.as_secs()), (announce::OnStop::Withdraw, 60));
     assert_eq!(announce.mark, Path::new("/run/a/b.announce"));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.toml");

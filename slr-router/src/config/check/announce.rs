@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::DEFAULT_SOCKET;
 use super::number::{millis, number, seconds};
-use crate::announce::Settings;
+use crate::config::announce::Announce;
 use crate::config::file;
 
 /// The mark stands beside the admin socket when the configuration names no place.
@@ -22,7 +22,7 @@ const PROTOCOLS_TAKEN: [RangeInclusive<u32>; 8] =
     [0..=4, 8..=18, 42..=42, 84..=84, 99..=99, 186..=189, 192..=192, 196..=196];
 
 /// Checks it.
-pub fn announce(file: &file::File, folder: &Path, found: &mut Vec<Complaint>) -> Option<Settings> {
+pub fn announce(file: &file::File, folder: &Path, found: &mut Vec<Complaint>) -> Option<Announce> {
     let given = file.announce.as_ref()?.get_ref();
     let table = number("table", &given.table, 6_100, 1..=u32::MAX, found);
     complain_if(TABLES_TAKEN.contains(&table), &given.table, found, || {
@@ -47,7 +47,7 @@ pub fn announce(file: &file::File, folder: &Path, found: &mut Vec<Complaint>) ->
         )
     });
     let socket = file.admin.socket.as_ref().map_or(DEFAULT_SOCKET.into(), |path| folder.join(path.get_ref()));
-    Some(Settings {
+    Some(Announce {
         table,
         protocol: u8::try_from(protocol).unwrap_or(u8::MAX),
         metric,
