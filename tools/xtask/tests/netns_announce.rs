@@ -71,8 +71,8 @@ fn a_daemon_that_comes_back_withdraws_nothing_and_one_that_stays_away_is_withdra
     eventually(SOON, "the next daemon announces", || pair.is_announced("slr1", "normal"));
     assert!(holds_within(SOON, || pair.is_served("slr1")));
     assert_eq!(pair.lab().sh("slr1", table).unwrap(), before);
-    let changes = std::fs::read_to_string(pair.lab().dir().join("monitor")).unwrap();
-    assert!(!changes.contains("table 6100"), "{changes}");
+    let changes = || std::fs::read_to_string(pair.lab().dir().join("monitor")).unwrap();
+    assert!(!changes().contains("table 6100"), "{}", changes());
     assert!(pair.is_routed(&["slr1"]));
 
     // The daemon stays away, and its data plane forwards on; after the watchdog's time the spare one has the packets.
@@ -81,6 +81,7 @@ fn a_daemon_that_comes_back_withdraws_nothing_and_one_that_stays_away_is_withdra
     let took = pair.await_routed(&["slr2"], SOON).unwrap();
     let (least, most) = (Duration::from_secs(6), Duration::from_secs(8));
     assert!((least..most).contains(&since.elapsed()), "withdrawn after {took:?}: {}", watchdog.log_tail());
+    assert!(changes().contains("table 6100"), "the same log shows the watchdog's work: {}", changes());
     println!("watchdog of 6 s: packets go to the spare one {took:?} after the daemon was killed");
 
     pair.start("slr1").unwrap();
