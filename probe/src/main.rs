@@ -1,8 +1,9 @@
 //! `probe` measures a service from its clients' side: what became of each flow, and who answered it.
 //!
 //! It shares no code with what it measures. [`run`] is the client side, [`serve`] a small server side whose answers say
-//! who they come from; [`wire`] and [`pattern`] are what the two agree on, and [`http`] is their HTTP.
+//! who they come from; [`drill`] makes failures under `run`'s flows; [`wire`] and [`pattern`] are what the two agree on, and [`http`] is their HTTP.
 
+mod drill;
 mod http;
 mod limits;
 mod pattern;
@@ -28,11 +29,13 @@ struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Serve(serve::ServeArgs),
+    Drill(Box<drill::DrillArgs>),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
+        Command::Drill(args) => drill::drill(&args),
         Command::Serve(args) => serve::serve(&args).map(|()| true),
     };
     match result {

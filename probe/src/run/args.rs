@@ -20,13 +20,14 @@ use crate::{
 ///   upload       a long transfer to the server
 ///   interactive  a small TCP message every interval, echoed
 ///   udp          a small UDP message every interval, echoed
-#[derive(Args, Debug)]
+///   idle         one TCP message, silence, one more when the run ends
+#[derive(Args, Clone, Debug)]
 #[command(
     verbatim_doc_comment,
     after_help = "\
 What ends a run: http and keepalive end after --requests, download and upload after --transfers, all of them (and
-interactive and udp) at --duration if given. Without --duration, interactive and udp flows last as long as the others;
-alone, 100 messages each. SIGINT ends a run early, with its report.
+interactive, udp and idle) at --duration if given. Without --duration, interactive, udp and idle flows last as long as
+the others; alone, 100 messages each. SIGINT ends a run early, with its report.
 
 Exit status: 0 nothing failed, 1 some flow failed, 2 the run could not be made.
 
@@ -119,7 +120,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "BYTES", default_value = "100M", value_parser = parse_bytes)]
     pub upload_bytes: u64,
 
-    /// Time between two messages of an interactive or udp flow
+    /// Pace of an upload in bytes a second, a piece each --interval [default: as fast as the connection takes it]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub upload_rate: Option<u64>,
+
+    /// Time between two messages of an interactive or udp flow, or two pieces of a paced upload
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_interval)]
     pub interval: Duration,
 

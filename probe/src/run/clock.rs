@@ -17,6 +17,11 @@ impl Beat {
         Self { due: from + interval.mul_f64(fraction), interval }
     }
 
+    /// The first beat comes within `spread` after `from`, the others at the interval.
+    pub fn spread(from: Instant, spread: Duration, interval: Duration, seed: u64) -> Self {
+        Self { due: Self::new(from, spread, seed).due, interval }
+    }
+
     /// When the next beat is.
     pub fn due(&self) -> Instant {
         self.due

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -13,6 +13,7 @@ use super::{
     flows_out::FlowsOut,
     identity::Identities,
     kind::FlowKind,
+    ledger::Ledger,
     plan::{GroupPlan, request_head},
     source::Sources,
     tally::Tally,
@@ -28,6 +29,14 @@ pub struct Environment {
     /// When the run began: the zero of every time in reports.
     pub began: Instant,
     pub flows_out: Option<RefCell<FlowsOut>>,
+    /// Everything about every flow, for a drill.
+    pub ledger: Option<Ledger>,
+    /// Set when idle flows are to speak again.
+    pub wake: watch::Receiver<bool>,
+    /// Time over which woken flows spread their first words.
+    pub idle_spread: Duration,
+    /// Pause between two flows of the http kind in one slot.
+    pub pause: Duration,
     pub stop: watch::Receiver<bool>,
     pub nonces: Cell<u64>,
 }
@@ -43,6 +52,17 @@ impl Environment {
     /// The run is over, as far as new things are concerned.
     pub fn is_stopped(&self) -> bool {
         *self.stop.borrow()
+    }
+
+    /// Waits until idle flows are to speak again.
+    pub fn until_woken(&self) -> impl Future<Output = ()> + use<> {
+        let mut wake = self.wake.clone();
+        async move {
+            // An error means that the sender is gone, and nobody will be woken: the end of the run does that.
+            if wake.wait_for(|awake| *awake).await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     /// Waits until the run is over.
@@ -77,7 +97,7 @@ impl Group {
                 request_head("GET", target, &path, true, None)
             }
             FlowKind::Upload => request_head("PUT", target, &args.upload_path, true, Some(upload)),
-            FlowKind::Interactive | FlowKind::Udp => Vec::new(),
+            FlowKind::Interactive | FlowKind::Udp | FlowKind::Idle => Vec::new(),
         };
         Rc::new(Self { left: Cell::new(plan.budget), plan, request, tally: RefCell::new(Tally::new()) })
     }

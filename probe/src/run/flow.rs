@@ -3,13 +3,14 @@
 //! The kinds tell a flow what happens (`sent`, `progressed`, `answered`, `answered_by`); everything reported comes out
 //! of that, so that all kinds mean the same by the same word.
 
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{cell::Cell, net::SocketAddr, os::fd::AsRawFd, rc::Rc, time::Instant};
 
 use super::{
     environment::{Environment, Group},
     failure::{Cause, Failure},
     identity::ServerId,
     tally::Exchanges,
+    tcp_info,
     timeline::Timeline,
 };
 use crate::rng;
@@ -51,6 +52,47 @@ impl FlowRecord {
     }
 }
 
+/// What TCP counted on a flow's connection.
+#[derive(Default)]
+pub struct TcpCount {
+    /// The connection's descriptor while it is open.
+    descriptor: Cell<Option<i32>>,
+    retransmitted: Cell<u32>,
+    retransmitted_at_mark: Cell<u32>,
+}
+
+impl TcpCount {
+    /// The connection came about.
+    pub fn opened(&self, stream: &impl AsRawFd) {
+        self.descriptor.set(Some(stream.as_raw_fd()));
+    }
+
+    /// The connection is about to be closed.
+    pub fn ended(&self, stream: &impl AsRawFd) {
+        self.look(stream);
+        self.descriptor.set(None);
+    }
+
+    /// From here on [`TcpCount::since_mark`] counts.
+    pub fn mark(&self) {
+        if let Some(descriptor) = self.descriptor.get() {
+            self.look(&descriptor);
+        }
+        self.retransmitted_at_mark.set(self.retransmitted.get());
+    }
+
+    /// Segments sent again since the mark, or since the beginning when there was none.
+    pub fn since_mark(&self) -> u32 {
+        self.retransmitted.get() - self.retransmitted_at_mark.get()
+    }
+
+    fn look(&self, socket: &impl AsRawFd) {
+        if let Ok(info) = tcp_info::of(socket) {
+            self.retransmitted.set(info.tcpi_total_retrans.max(self.retransmitted.get()));
+        }
+    }
+}
+
 /// A live flow.
 pub struct Flow {
     pub environment: Rc<Environment>,
@@ -61,6 +103,7 @@ pub struct Flow {
     pub seed: u64,
     pub begun: Instant,
     pub record: FlowRecord,
+    pub tcp: Rc<TcpCount>,
     /// The first thing that went wrong on a flow that goes on nevertheless (UDP).
     first_failure: Option<Failure>,
 }
@@ -69,13 +112,19 @@ impl Flow {
     /// Counts a flow as started.
     pub fn begin(environment: &Rc<Environment>, group: &Rc<Group>, slot: u32) -> Self {
         group.tally.borrow_mut().started += 1;
+        let tcp = Rc::new(TcpCount::default());
+        if let Some(ledger) = &environment.ledger {
+            ledger.opened(&tcp);
+        }
+        let recording = environment.flows_out.is_some() || environment.ledger.is_some();
         Self {
             environment: Rc::clone(environment),
             group: Rc::clone(group),
             nonce: environment.next_nonce(),
             seed: environment.args.seed ^ rng::mix(u64::from(slot) << 8 | group.plan.kind as u64),
             begun: Instant::now(),
-            record: FlowRecord::new(environment.flows_out.is_some()),
+            record: FlowRecord::new(recording),
+            tcp,
             first_failure: None,
         }
     }
@@ -95,15 +144,26 @@ impl Flow {
     /// Bytes arrived, and more have to.
     pub fn received(&mut self, bytes: usize) {
         self.record.bytes_received += bytes as u64;
-        self.record.timeline.progressed(Instant::now(), true);
+        self.progressed(Instant::now(), true);
+        if let Some(ledger) = &self.environment.ledger {
+            ledger.moved(Instant::now(), bytes as u64);
+        }
     }
 
     /// What was sent at `since` has been answered in full; `still_owed` when something else has not.
     pub fn answered(&mut self, since: Instant, still_owed: bool) {
         let now = Instant::now();
         self.record.exchanges.answered += 1;
-        self.record.timeline.progressed(now, still_owed);
+        self.progressed(now, still_owed);
+        if let Some(ledger) = &self.environment.ledger {
+            ledger.answered(now);
+        }
         self.group.tally.borrow_mut().answered(now.saturating_duration_since(since));
+    }
+
+    /// The connection moved on; `still_owed` when more has to come.
+    pub fn progressed(&mut self, now: Instant, still_owed: bool) {
+        self.record.timeline.progressed(now, still_owed);
     }
 
     /// The server called `name` gave an answer. Fails when it is not the one that answered before, or not one of those
@@ -142,6 +202,9 @@ impl Flow {
         self.group.tally.borrow_mut().ended(&self.record);
         if let Some(out) = &self.environment.flows_out {
             out.borrow_mut().write(&self, now);
+        }
+        if let Some(ledger) = &self.environment.ledger {
+            ledger.ended(&self, now);
         }
     }
 }

@@ -12,16 +12,18 @@ mod environment;
 mod failure;
 mod flow;
 mod flows_out;
-mod histogram;
+pub mod histogram;
 mod identity;
-mod kind;
+pub mod kind;
 mod lateness;
+pub mod ledger;
 mod plan;
 mod progress;
-mod report;
+pub mod report;
 mod source;
 mod table;
 mod tally;
+mod tcp_info;
 mod timeline;
 
 use std::{
@@ -44,7 +46,8 @@ use flow::Flow;
 use flows_out::FlowsOut;
 use identity::Identities;
 use lateness::Lateness;
-use report::Report;
+use ledger::Ledger;
+pub use report::Report;
 use source::Sources;
 
 /// Pause of a slot whose flow failed: a refused connect fails in microseconds, and retried at once would be a flood.
@@ -65,49 +68,136 @@ pub fn run(args: RunArgs) -> Result<bool> {
 }
 
 async fn conduct(args: RunArgs) -> Result<Report> {
-    let plans = plan::groups(&args)?;
-    let groups: Vec<_> = plans.into_iter().map(|plan| Group::new(plan, &args)).collect();
-    let (stop, stopped) = watch::channel(false);
-    let stop = Rc::new(stop);
-    let environment = Rc::new(environment(args, stopped)?);
-    let started_at_unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64);
-
-    let lateness = Rc::new(RefCell::new(Lateness::new()));
-    let interrupted = Rc::new(Cell::new(false));
-    let aside = [
-        spawn_local(lateness::measure(Rc::clone(&lateness))),
-        spawn_local(progress::show(groups.clone(), environment.began)),
-        spawn_local(watch_for_interrupt(Rc::clone(&stop), Rc::clone(&interrupted))?),
-        spawn_local(stop_after(environment.args.duration, Rc::clone(&stop))),
-    ];
-    let (finite, lasting) = open_slots(&environment, &groups);
-    let has_finite = !finite.is_empty();
-    join(finite).await?;
+    let mut session = Session::start(args, None)?;
+    let has_finite = !session.finite.is_empty();
+    join(std::mem::take(&mut session.finite)).await?;
     if has_finite {
-        stop.send_replace(true);
+        session.stop();
     }
-    join(lasting).await?;
-    for task in aside {
-        task.abort();
-    }
-    if let Some(out) = &environment.flows_out {
-        out.borrow_mut().finish()?;
-    }
-    let lateness = lateness.borrow();
-    Ok(Report::new(&environment, &groups, &lateness, started_at_unix_ms, interrupted.get()))
+    session.finish().await
 }
 
-fn environment(args: RunArgs, stop: watch::Receiver<bool>) -> Result<Environment> {
+/// What a drill wants beyond an ordinary run.
+pub struct DrillTraffic {
+    /// Time over which idle flows speak again once they are woken.
+    pub idle_spread: Duration,
+    /// Pause between two flows of the http kind in one slot.
+    pub pause: Duration,
+}
+
+/// Flows under way.
+pub struct Session {
+    environment: Rc<Environment>,
+    groups: Vec<Rc<Group>>,
+    stop: Rc<watch::Sender<bool>>,
+    wake: watch::Sender<bool>,
+    finite: Slots,
+    lasting: Slots,
+    aside: [JoinHandle<()>; 4],
+    lateness: Rc<RefCell<Lateness>>,
+    interrupted: Rc<Cell<bool>>,
+    started_at_unix_ms: u64,
+}
+
+impl Session {
+    /// Opens the flows; for a drill everything about them is kept. Inside a `LocalSet`.
+    pub fn start(args: RunArgs, drill: Option<DrillTraffic>) -> Result<Self> {
+        let plans = plan::groups(&args)?;
+        let groups: Vec<_> = plans.into_iter().map(|plan| Group::new(plan, &args)).collect();
+        let ((stop, stopped), (wake, woken)) = (watch::channel(false), watch::channel(false));
+        let stop = Rc::new(stop);
+        let environment = Rc::new(environment(args, stopped, woken, drill)?);
+        let started_at_unix_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64);
+        let lateness = Rc::new(RefCell::new(Lateness::new()));
+        let interrupted = Rc::new(Cell::new(false));
+        let aside = [
+            spawn_local(lateness::measure(Rc::clone(&lateness))),
+            spawn_local(progress::show(groups.clone(), environment.began)),
+            spawn_local(watch_for_interrupt(Rc::clone(&stop), Rc::clone(&interrupted))?),
+            spawn_local(stop_after(environment.args.duration, Rc::clone(&stop))),
+        ];
+        let (finite, lasting) = open_slots(&environment, &groups);
+        Ok(Self {
+            environment,
+            groups,
+            stop,
+            wake,
+            finite,
+            lasting,
+            aside,
+            lateness,
+            interrupted,
+            started_at_unix_ms,
+        })
+    }
+
+    /// Has idle flows speak again.
+    pub fn wake(&self) {
+        self.wake.send_replace(true);
+    }
+
+    /// Starts nothing new.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// The book of a drill's flows.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.environment.ledger.as_ref()
+    }
+
+    /// When the flows began: the zero of all times.
+    pub fn began(&self) -> Instant {
+        self.environment.began
+    }
+
+    /// Waits until the run is over, by its duration or by a signal.
+    pub fn until_stopped(&self) -> impl Future<Output = ()> + use<> {
+        self.environment.until_stopped()
+    }
+
+    /// A signal ended the run.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.get()
+    }
+
+    /// Waits for the last flow to end, and tells what became of all.
+    pub async fn finish(&mut self) -> Result<Report> {
+        join(std::mem::take(&mut self.finite)).await?;
+        join(std::mem::take(&mut self.lasting)).await?;
+        for task in &self.aside {
+            task.abort();
+        }
+        if let Some(out) = &self.environment.flows_out {
+            out.borrow_mut().finish()?;
+        }
+        let (lateness, interrupted) = (self.lateness.borrow(), self.interrupted.get());
+        Ok(Report::new(&self.environment, &self.groups, &lateness, self.started_at_unix_ms, interrupted))
+    }
+}
+
+fn environment(
+    args: RunArgs,
+    stop: watch::Receiver<bool>,
+    wake: watch::Receiver<bool>,
+    drill: Option<DrillTraffic>,
+) -> Result<Environment> {
     // The time of the start keeps late datagrams of an earlier run with the same seed from passing for this run's.
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_nanos() as u64);
+    let began = Instant::now();
     Ok(Environment {
         sources: Sources::new(&args.source_ranges, args.source_freebind)?,
         flows_out: args.flows_out.as_deref().map(FlowsOut::create).transpose()?.map(RefCell::new),
         identities: RefCell::new(Identities::default()),
         pattern: crate::pattern::Pattern::new(),
-        began: Instant::now(),
+        began,
         stop,
+        wake,
         nonces: Cell::new(since_epoch),
+        ledger: drill.is_some().then(|| Ledger::new(began)),
+        idle_spread: drill.as_ref().map_or(args.interval, |drill| drill.idle_spread),
+        pause: drill.as_ref().map_or(Duration::ZERO, |drill| drill.pause),
         args,
     })
 }
@@ -148,9 +238,11 @@ async fn slot(environment: Rc<Environment>, group: Rc<Group>, number: u32, delay
         if !kind.is_finite() {
             return;
         }
-        if failed {
+        let between = if kind == kind::FlowKind::Http { environment.pause } else { Duration::ZERO };
+        let pause = if failed { between.max(FAILURE_PAUSE) } else { between };
+        if !pause.is_zero() {
             tokio::select! {
-                () = sleep(FAILURE_PAUSE) => {}
+                () = sleep(pause) => {}
                 () = environment.until_stopped() => {}
             }
         }

@@ -41,7 +41,7 @@ pub fn groups(args: &RunArgs) -> Result<Vec<GroupPlan>> {
         let shared = match kind {
             FlowKind::Http | FlowKind::Keepalive => args.requests.or((!unlimited).then_some(DEFAULT_REQUESTS)),
             FlowKind::Download | FlowKind::Upload => args.transfers.or((!unlimited).then_some(u64::from(flows))),
-            FlowKind::Interactive | FlowKind::Udp => None,
+            FlowKind::Interactive | FlowKind::Udp | FlowKind::Idle => None,
         };
         let per_flow = args.messages.or((!unlimited && !finite_kinds).then_some(DEFAULT_MESSAGES));
         for (at, &address) in args.targets.iter().enumerate() {
@@ -67,7 +67,7 @@ fn deal(whole: u64, parts: usize, at: usize) -> u64 {
 
 fn port(args: &RunArgs, kind: FlowKind) -> u16 {
     match kind {
-        FlowKind::Interactive => args.echo_port,
+        FlowKind::Interactive | FlowKind::Idle => args.echo_port,
         FlowKind::Udp => args.udp_port,
         _ => args.http_port,
     }

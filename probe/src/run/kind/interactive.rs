@@ -1,4 +1,5 @@
-//! A small TCP message every interval, echoed: a user at a terminal.
+//! A small TCP message every interval, echoed: a user at a terminal. An idle flow is one who went away: one message,
+//! silence until the flow is woken, then as before; when nobody wakes it, one message at the end of the run.
 //!
 //! Messages leave on time whether or not earlier ones were answered, so that a stall does not thin out the samples
 //! that would show it.
@@ -14,6 +15,7 @@ use crate::{
         connection,
         failure::{Cause, Failure, Phase},
         flow::{Flow, Outcome},
+        kind::FlowKind,
     },
     wire,
 };
@@ -22,12 +24,17 @@ use crate::{
 /// nearly seven minutes of stall.
 const MAX_OUTSTANDING: usize = 4096;
 
+/// Told apart from the seed of the flow's first phase: it would speak again in the same order as at the start.
+const WAKING: u64 = 0x5741_4b45;
+
 /// The state of the exchange on one connection.
 struct Talk {
     beat: Beat,
     /// Messages left to send; `None` is without limit.
     left: Option<u64>,
     speaking: bool,
+    /// An idle flow that has not been woken.
+    dormant: bool,
     next_sequence: u64,
     /// When each unanswered message left, oldest first.
     outstanding: VecDeque<Instant>,
@@ -47,13 +54,13 @@ pub async fn run(flow: &mut Flow, scratch: &mut Scratch) -> Result<Outcome, Fail
     // Connected, and nothing asked yet: what follows until the first message is no waiting.
     flow.record.timeline.settled();
     let mut talk = Talk::new(flow);
-    let stopped = flow.environment.until_stopped();
-    tokio::pin!(stopped);
+    let (stopped, woken) = (flow.environment.until_stopped(), flow.environment.until_woken());
+    tokio::pin!(stopped, woken);
     while talk.speaking || !talk.outstanding.is_empty() {
         let stall = flow.environment.args.stall_timeout;
         let waiting_since = flow.record.timeline.waiting_since();
         let stalls_at = waiting_since.unwrap_or_else(Instant::now) + stall;
-        let may_speak = talk.speaking && talk.outstanding.len() < MAX_OUTSTANDING;
+        let may_speak = talk.speaking && !talk.is_silent() && talk.outstanding.len() < MAX_OUTSTANDING;
         tokio::select! {
             biased;
             ready = stream.readable() => {
@@ -64,6 +71,7 @@ pub async fn run(flow: &mut Flow, scratch: &mut Scratch) -> Result<Outcome, Fail
                 talk.say_something(flow, &stream, &mut scratch.output)?;
                 talk.speaking = false;
             }
+            () = &mut woken, if talk.dormant && talk.speaking => talk.wake(flow),
             () = sleep_until(talk.beat.due().into()), if may_speak => talk.speak(flow, &stream, &mut scratch.output)?,
             ready = stream.writable(), if !talk.unsent.is_empty() => {
                 ready.map_err(|error| Failure::from_io(Phase::Exchange, &error))?;
@@ -83,6 +91,7 @@ impl Talk {
             beat: Beat::new(flow.begun, flow.environment.args.interval, flow.seed),
             left,
             speaking: left != Some(0),
+            dormant: flow.group.plan.kind == FlowKind::Idle,
             next_sequence: 0,
             outstanding: VecDeque::new(),
             unsent: Vec::new(),
@@ -90,6 +99,18 @@ impl Talk {
             expected: Vec::new(),
             connection: None,
         }
+    }
+
+    /// An idle flow has said its first word.
+    fn is_silent(&self) -> bool {
+        self.dormant && self.next_sequence > 0
+    }
+
+    /// From here on it speaks like any other.
+    fn wake(&mut self, flow: &Flow) {
+        let interval = flow.environment.args.interval;
+        self.beat = Beat::spread(Instant::now(), flow.environment.idle_spread, interval, flow.seed ^ WAKING);
+        self.dormant = false;
     }
 
     fn speak(&mut self, flow: &mut Flow, stream: &TcpStream, scratch: &mut Vec<u8>) -> Result<(), Failure> {
@@ -107,9 +128,10 @@ impl Talk {
         self.flush(stream)
     }
 
-    /// A flow that the end of the run meets before its first beat asks once: one that never asked has shown nothing.
+    /// A flow that the end of the run meets before its first beat asks once: one that never asked has shown nothing, and
+    /// one that fell silent has not shown that it is still there.
     fn say_something(&mut self, flow: &mut Flow, stream: &TcpStream, scratch: &mut Vec<u8>) -> Result<(), Failure> {
-        if self.next_sequence == 0 { self.speak(flow, stream, scratch) } else { Ok(()) }
+        if self.next_sequence == 0 || self.dormant { self.speak(flow, stream, scratch) } else { Ok(()) }
     }
 
     fn flush(&mut self, stream: &TcpStream) -> Result<(), Failure> {

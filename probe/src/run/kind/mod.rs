@@ -22,12 +22,13 @@ pub enum FlowKind {
     Upload,
     Interactive,
     Udp,
+    Idle,
 }
 
 impl FlowKind {
     /// All kinds, in the order of reports.
-    pub const ALL: [Self; 6] =
-        [Self::Http, Self::Keepalive, Self::Download, Self::Upload, Self::Interactive, Self::Udp];
+    pub const ALL: [Self; 7] =
+        [Self::Http, Self::Keepalive, Self::Download, Self::Upload, Self::Interactive, Self::Udp, Self::Idle];
 
     /// The name in options and reports; stable.
     pub fn name(self) -> &'static str {
@@ -38,13 +39,14 @@ impl FlowKind {
             Self::Upload => "upload",
             Self::Interactive => "interactive",
             Self::Udp => "udp",
+            Self::Idle => "idle",
         }
     }
 
     /// Flows of this kind come to an end by themselves, and another takes their place while there is work left; the
     /// others last as long as the run.
     pub fn is_finite(self) -> bool {
-        !matches!(self, Self::Interactive | Self::Udp)
+        !matches!(self, Self::Interactive | Self::Udp | Self::Idle)
     }
 
     /// What one read takes at most: a head for short answers, a good part of a socket buffer for long ones, a whole
@@ -53,7 +55,7 @@ impl FlowKind {
         match self {
             Self::Http | Self::Keepalive | Self::Upload => crate::http::head::MAX_HEAD_BYTES,
             Self::Download => 128 * 1024,
-            Self::Interactive => 4096,
+            Self::Interactive | Self::Idle => 4096,
             Self::Udp => crate::wire::MAX_MESSAGE_BYTES,
         }
     }
@@ -79,7 +81,7 @@ pub async fn drive(flow: &mut Flow, scratch: &mut Scratch) -> Result<Outcome, Fa
         FlowKind::Keepalive => keepalive::run(flow, scratch).await,
         FlowKind::Download => download::run(flow, scratch).await,
         FlowKind::Upload => upload::run(flow, scratch).await,
-        FlowKind::Interactive => interactive::run(flow, scratch).await,
+        FlowKind::Interactive | FlowKind::Idle => interactive::run(flow, scratch).await,
         FlowKind::Udp => udp::run(flow, scratch).await,
     }
 }
