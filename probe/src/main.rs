@@ -1,12 +1,14 @@
 //! `probe` measures a service from its clients' side: what became of each flow, and who answered it.
 //!
 //! It shares no code with what it measures. [`run`] is the client side, [`serve`] a small server side whose answers say
-//! who they come from; [`drill`] makes failures under `run`'s flows; [`wire`] and [`pattern`] are what the two agree on, and [`http`] is their HTTP.
+//! who they come from; [`drill`] makes failures under `run`'s flows,
+//! [`report`] turns their results into a page; [`wire`] and [`pattern`] are what the two agree on, and [`http`] is their HTTP.
 
 mod drill;
 mod http;
 mod limits;
 mod pattern;
+mod report;
 mod rng;
 mod run;
 mod serve;
@@ -30,12 +32,14 @@ enum Command {
     Run(Box<run::RunArgs>),
     Serve(serve::ServeArgs),
     Drill(Box<drill::DrillArgs>),
+    Report(report::ReportArgs),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Drill(args) => drill::drill(&args),
+        Command::Report(args) => report::report(&args).map(|()| true),
         Command::Serve(args) => serve::serve(&args).map(|()| true),
     };
     match result {

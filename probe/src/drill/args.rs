@@ -164,7 +164,8 @@ pub fn traffic(args: &DrillArgs, scenario: &str, longest: Duration) -> Result<Ru
     words.extend(args.traffic.iter().cloned());
     let own = [("--ramp", show(args.ramp)), ("--duration", show(longest)), ("--seed", args.seed.to_string())];
     words.extend(own.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-    let parsed = Words::try_parse_from(words).context("the options of the flows (scenario's `traffic`, words after --)")?;
+    let parsed =
+        Words::try_parse_from(words).context("the options of the flows (scenario's `traffic`, words after --)")?;
     Ok(parsed.args)
 }
 

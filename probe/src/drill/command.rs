@@ -40,7 +40,8 @@ pub struct Outcome {
 impl Shell {
     /// Runs a command to its end; `what` names it in errors. Other than status 0 is an error.
     pub async fn run(&self, what: &str, command: &str) -> Result<Outcome> {
-        let started_unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_micros() as u64);
+        let started_unix_us =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_micros() as u64);
         let started = Instant::now();
         // A group of its own: a time-out ends whatever it started, and Ctrl-C is for the probe, which then heals.
         let mut child = Command::new("sh")
@@ -58,8 +59,7 @@ impl Shell {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let talking = async {
             let (mut out, mut err) = (out.take(MAX_OUTPUT_BYTES), err.take(MAX_OUTPUT_BYTES));
-            let (status, ..) =
-                tokio::join!(child.wait(), out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
+            let (status, ..) = tokio::join!(child.wait(), out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
             status
         };
         let Ok(status) = timeout(self.limit, talking).await else {

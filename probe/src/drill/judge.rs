@@ -46,7 +46,8 @@ pub fn judge(trace: &Trace, failures: &[u64], healed_us: Option<u64>) -> Option<
     Some(Verdict {
         fate,
         wait_us: longest_wait(trace, first),
-        after_heal: is_lost && healed_us.is_some_and(|healed| trace.ended_us >= healed && answered_within(trace, first, healed)),
+        after_heal: is_lost
+            && healed_us.is_some_and(|healed| trace.ended_us >= healed && answered_within(trace, first, healed)),
     })
 }
 

@@ -56,8 +56,7 @@ pub fn drill(args: &DrillArgs) -> Result<bool> {
 
 fn scenarios(args: &DrillArgs) -> Result<Vec<(String, Scenario)>> {
     if let Some(inject) = &args.inject {
-        let counters =
-            args.counters.clone().map(|command| Counters { command, fields: Default::default() });
+        let counters = args.counters.clone().map(|command| Counters { command, fields: Default::default() });
         let scenario = Scenario {
             inject: Some(inject.clone()),
             heal: args.heal.clone(),
@@ -115,8 +114,7 @@ async fn make(args: &DrillArgs, name: &str, scenario: &Scenario, rungs: Option<S
     }
     let null = if args.skip_null { None } else { Some(pass::make(args, scenario, &shell, false).await?) };
     let broken_off = null.as_ref().is_some_and(|null| null.interrupted);
-    let measured =
-        if args.null || broken_off { None } else { Some(pass::make(args, scenario, &shell, true).await?) };
+    let measured = if args.null || broken_off { None } else { Some(pass::make(args, scenario, &shell, true).await?) };
     let traffic = args::traffic(args, &scenario.traffic, args.before)?;
     let targets = traffic.targets.iter().map(ToString::to_string).collect();
     Ok(Made::Report(Box::new(DrillReport {

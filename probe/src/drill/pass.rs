@@ -89,7 +89,9 @@ async fn happen(
         pause(after, session).await;
     }
     let healed = match (inject, &scenario.heal) {
-        (Some(_), Some(command)) => shell.run("heal", command).await.map(|outcome| happened.healed = Some(outcome.started)),
+        (Some(_), Some(command)) => {
+            shell.run("heal", command).await.map(|outcome| happened.healed = Some(outcome.started))
+        }
         _ => Ok(()),
     };
     injected?;

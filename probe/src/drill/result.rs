@@ -101,6 +101,7 @@ impl DrillReport {
 
     /// Every flow that was open survived.
     pub fn is_clean(&self) -> bool {
-        self.main().is_some_and(|pass| !pass.interrupted && pass.total.survived + pass.total.untested == pass.total.flows)
+        self.main()
+            .is_some_and(|pass| !pass.interrupted && pass.total.survived + pass.total.untested == pass.total.flows)
     }
 }

@@ -34,7 +34,8 @@ fn pick(text: &str, counters: &Counters) -> Result<BTreeMap<String, u64>> {
 pub fn between(before: Reading, after: Reading) -> Saved {
     match (before, after) {
         (Ok(before), Ok(after)) => {
-            let since = |name: &str, after: u64| after.checked_sub(before.get(name).copied().unwrap_or(0)).unwrap_or(after);
+            let since =
+                |name: &str, after: u64| after.checked_sub(before.get(name).copied().unwrap_or(0)).unwrap_or(after);
             let flows = after.iter().map(|(name, &after)| (name.clone(), since(name, after))).collect();
             Saved { flows, not_told: None }
         }

@@ -38,8 +38,19 @@ fn flows(pass: &Pass) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header([
-        "kind", "flows", "survived", "moved", "reset", "failed", "recovery\np50", "\np90", "\np99", "\nmax",
-        "longest wait\np99", "lost\ndatagrams", "resent\nsegments",
+        "kind",
+        "flows",
+        "survived",
+        "moved",
+        "reset",
+        "failed",
+        "recovery\np50",
+        "\np90",
+        "\np99",
+        "\nmax",
+        "longest wait\np99",
+        "lost\ndatagrams",
+        "resent\nsegments",
     ]);
     let rows = pass.kinds.iter().map(|(kind, sums)| (kind.as_str(), sums)).chain([("all", &pass.total)]);
     for (kind, sums) in rows {

@@ -35,7 +35,7 @@ pub struct Environment {
     pub wake: watch::Receiver<bool>,
     /// Time over which woken flows spread their first words.
     pub idle_spread: Duration,
-    /// Pause between two flows of the http kind in one slot.
+    /// Pause between two flows of the http kind in one slot, and after one of any kind that failed.
     pub pause: Duration,
     pub stop: watch::Receiver<bool>,
     pub nonces: Cell<u64>,

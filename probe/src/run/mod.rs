@@ -118,18 +118,7 @@ impl Session {
             spawn_local(stop_after(environment.args.duration, Rc::clone(&stop))),
         ];
         let (finite, lasting) = open_slots(&environment, &groups);
-        Ok(Self {
-            environment,
-            groups,
-            stop,
-            wake,
-            finite,
-            lasting,
-            aside,
-            lateness,
-            interrupted,
-            started_at_unix_ms,
-        })
+        Ok(Self { environment, groups, stop, wake, finite, lasting, aside, lateness, interrupted, started_at_unix_ms })
     }
 
     /// Has idle flows speak again.
@@ -145,11 +134,6 @@ impl Session {
     /// The book of a drill's flows.
     pub fn ledger(&self) -> Option<&Ledger> {
         self.environment.ledger.as_ref()
-    }
-
-    /// When the flows began: the zero of all times.
-    pub fn began(&self) -> Instant {
-        self.environment.began
     }
 
     /// Waits until the run is over, by its duration or by a signal.
@@ -239,7 +223,7 @@ async fn slot(environment: Rc<Environment>, group: Rc<Group>, number: u32, delay
             return;
         }
         let between = if kind == kind::FlowKind::Http { environment.pause } else { Duration::ZERO };
-        let pause = if failed { between.max(FAILURE_PAUSE) } else { between };
+        let pause = if failed { environment.pause.max(FAILURE_PAUSE) } else { between };
         if !pause.is_zero() {
             tokio::select! {
                 () = sleep(pause) => {}
