@@ -12,7 +12,7 @@ use slr_model::{NodeName, ServiceKey};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
 use crate::daemon::Request;
-use crate::{announce, check, daemon, diff, drain, replay, show, unload};
+use crate::{announce, check, daemon, diff, drain, forget, replay, show, unload};
 
 /// Service level router: places the flows of virtual hosts on servers and tunnels them there.
 #[derive(Debug, Parser)]
@@ -78,6 +78,11 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Do something with the flows that the running daemon's router remembers.
+    Flows {
+        #[command(subcommand)]
+        what: forget::What,
+    },
     /// Feed a capture to the real program, packet by packet, and say what becomes of each.
     Replay(replay::Options),
     /// Take the program off its interfaces and forget flows and tables. The daemon must not be running.
@@ -116,6 +121,7 @@ impl Cli {
             Command::Remove { host, output } => admin::request::<()>(&output.socket, &Request::Remove { host })?,
             Command::Announce(options) => return announce::run(&options),
             Command::Watchdog { config } => announce::watchdog::run(&config)?,
+            Command::Flows { what } => forget::run(what)?,
             Command::Replay(options) => replay::run(&options)?,
             Command::Unload { config } => unload::run(&config)?,
         }

@@ -39,6 +39,7 @@ use self::roster::SiteRoster;
 
 use crate::config::Settings;
 use crate::control::{Control, News};
+use crate::forget;
 use crate::keepalive;
 use crate::links::{Report, Watcher};
 use crate::show;
@@ -76,6 +77,8 @@ pub enum Request {
         /// Out of it.
         drain: bool,
     },
+    /// Forget flows.
+    ForgetFlows(forget::Which),
     /// Say what another configuration would move.
     Diff {
         /// The file.
@@ -234,6 +237,7 @@ impl Daemon {
             Ok(Request::ReleaseHold { service }) => self.release_hold(call, &service),
             Ok(Request::Remove { host }) => self.remove(call, &host),
             Ok(Request::Announce { drain }) => self.drain_announcements(call, drain),
+            Ok(Request::ForgetFlows(which)) => self.forget_flows(call, &which),
             Ok(Request::Diff { config }) => self.diff(call, &config),
             Ok(Request::Reload) if self.core.is_deciding() => {
                 call.answer(Err::<(), _>(

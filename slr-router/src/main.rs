@@ -14,6 +14,7 @@ mod desired;
 mod diff;
 mod drain;
 mod fleet;
+mod forget;
 mod hosts;
 mod keepalive;
 mod links;

@@ -124,7 +124,8 @@ fn judged(traces: &[Trace], failures_us: Vec<u64>, healed_us: Option<u64>) -> Pa
         }
     }
     let kinds: BTreeMap<String, _> = kinds.into_iter().map(|(kind, sums)| (kind.to_owned(), sums.finish())).collect();
-    let clients: std::collections::BTreeSet<_> = traces.iter().filter_map(|trace| trace.client).collect();
+    let clients: std::collections::BTreeSet<_> =
+        traces.iter().filter_map(|trace| trace.client).filter(|client| !client.is_unspecified()).collect();
     Pass {
         new_flows: NewFlows::of(traces, failures_us[0]),
         failures_us,

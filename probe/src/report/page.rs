@@ -13,7 +13,7 @@ use crate::{
 };
 
 const STYLE: &str = "
-body{font:15px/1.45 system-ui,sans-serif;color:#222;background:#fff;max-width:62em;margin:2em auto;padding:0 1em}
+body{font:15px/1.45 system-ui,sans-serif;color:#222;background:#fff;max-width:70em;margin:2em auto;padding:0 1em}
 h1{font-size:1.5em}h2{font-size:1.2em;margin-top:2.2em;border-top:1px solid #999;padding-top:.8em}h3{font-size:1em}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.88em;margin:1em 0}
 th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid #ccc;white-space:nowrap}

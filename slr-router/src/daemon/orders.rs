@@ -11,7 +11,7 @@ use slr_session::registry::Cause;
 use slr_wire::Action;
 
 use super::Daemon;
-use crate::diff;
+use crate::{diff, forget};
 
 /// An order is answered within this time: the conversation gives up sooner.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
@@ -90,6 +90,15 @@ impl Daemon {
         } else {
             Err(format!("no host {host} is known; one of the hosts file is removed there"))
         });
+    }
+
+    /// Forgets flows that the operator names.
+    pub(super) fn forget_flows(&mut self, call: Call, which: &forget::Which) {
+        let forgotten = self.core.plane().forget_flows(|flow| which.has(flow));
+        if let Ok(flows) = &forgotten {
+            tracing::info!(flows, ?which, "flows forgotten by order");
+        }
+        call.answer(forgotten.map_err(|error| error.to_string()));
     }
 
     /// What another configuration would move.

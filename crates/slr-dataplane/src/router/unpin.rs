@@ -1,9 +1,9 @@
 //! Un-pinning one service of a host: the service went down, the host did not. (A host that goes down, or goes, loses all
-//! its flows at once, by its generation.)
+//! its flows at once, by its generation.) And forgetting any flows, for an operator.
 
 use std::collections::HashMap;
 
-use slr_model::{NodeName, Service, ServiceKey};
+use slr_model::{FlowKey, NodeName, Service, ServiceKey};
 
 use super::Router;
 use super::census::{Generations, Services};
@@ -44,7 +44,30 @@ fn forget<K: Key>(table: &Table<K, flow>, unwanted: &Unwanted<'_>) -> Result<u64
     failure.map(|()| forgotten)
 }
 
+/// Forget pinned flows by their keys.
+fn forget_keys<K: Key>(table: &Table<K, flow>, unwanted: &impl Fn(&FlowKey) -> bool) -> Result<u64, MapError> {
+    let (mut forgotten, mut failure) = (0, Ok(()));
+    table.for_each(|key, _| {
+        if key.flow().is_some_and(|flow| unwanted(&flow)) {
+            match table.remove_if(&key, |_| true) {
+                Ok(removed) => forgotten += u64::from(removed),
+                Err(e) => failure = Err(e),
+            }
+        }
+    })?;
+    failure.map(|()| forgotten)
+}
+
 impl Router {
+    /// Forget flows, pinned and pending, by their keys; how many those were. What is forgotten is placed anew by its next
+    /// SYN, and is an orphan by any other packet of TCP. A flow that begins meanwhile may stay.
+    pub fn forget_flows(&self, unwanted: impl Fn(&FlowKey) -> bool) -> Result<u64, MapError> {
+        let tables = &self.tables;
+        let pending = tables.pending_v4.forget(|key, _| key.flow().is_some_and(|flow| unwanted(&flow)))
+            + tables.pending_v6.forget(|key, _| key.flow().is_some_and(|flow| unwanted(&flow)));
+        Ok(pending + forget_keys(&tables.flows_v4, &unwanted)? + forget_keys(&tables.flows_v6, &unwanted)?)
+    }
+
     /// Forget the flows, pinned and pending, that a host has of one service. A key without a service means the flows that
     /// no route of the subnet names. Returns how many there were. Let the routes leave the host out first, or a flow may
     /// be placed there again. Datagrams in fragments under way stay: nobody knows their ports.

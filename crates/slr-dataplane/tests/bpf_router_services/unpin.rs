@@ -74,6 +74,22 @@ fn many_services_and_hosts_are_forgotten_in_one_walk() {
 }
 
 #[test]
+fn flows_are_forgotten_by_their_keys() {
+    for (ends, other) in FAMILIES.into_iter().zip(OTHER) {
+        let bed = full(ends, other);
+        let forgotten =
+            bed.router.forget_flows(|flow| flow.client().port() == PINNED && flow.virtual_host().port() == 80);
+        assert_eq!(forgotten.expect("flows can be forgotten"), 2 * 2, "TCP and UDP in two subnets");
+        for to in TARGETS {
+            assert_eq!(is_known(&bed, ends, PINNED, to), !matches!(to, To::Tcp(80) | To::Udp(80)), "{to:?}");
+            assert!(is_known(&bed, ends, PENDING, to), "{to:?} has not shown two ends, and is another flow");
+        }
+        assert!(bed.router.forget_flows(|_| true).expect("all can be forgotten") > 0);
+        assert_eq!(bed.router.forget_flows(|_| true).expect("nothing to do"), 0);
+    }
+}
+
+#[test]
 fn what_is_unpinned_is_placed_by_the_routes_that_are() {
     for ends in FAMILIES {
         let mut bed = Bed::new(scene::desired());
