@@ -10,6 +10,7 @@ Examples:
   lab up                                      the topology one-site, under the run name \"one-site\"
   lab status                                  nodes, processes, links and their counters
   lab exec c1 -- curl http://10.1.11.2/who    run a program on a node: its namespace, its cgroup
+  lab signal h1 nginx SIGKILL                 to the whole process group
   lab link c1-internet --delay 5ms --loss 1%  both directions, at once
   lab link site-h1 --from h1 --blackhole on   nothing from h1 arrives, its carrier stays up
   lab link site-h1 --mtu 1400
@@ -91,6 +92,18 @@ pub enum Command {
         /// Program and arguments, after --
         #[arg(last = true, required = true)]
         command: Vec<String>,
+    },
+    /// Send a signal to a program that was spawned, and to what it started
+    Signal {
+        /// The node
+        node: String,
+        /// Its name in status
+        name: String,
+        /// The signal, such as SIGKILL
+        signal: nix::sys::signal::Signal,
+        /// Name of the lab
+        #[arg(long)]
+        run: Option<String>,
     },
     /// Change a link while it runs
     Link {

@@ -3,6 +3,8 @@
 use crate::args::{Args, Command};
 use crate::{interrupt, status};
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use slr_testkit::lab::{Lab, Shaping, UpOptions, down, down_all, down_orphans, list_runs};
 use slr_testkit::topology::Topology;
 use std::os::unix::process::CommandExt;
@@ -18,6 +20,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Command::List => print_lines(&list_runs()?)?,
         Command::Exec { node, run, command } => return Err(exec(&open(run)?, &node, &command)),
         Command::Spawn { node, name, run, command } => spawn(&open(run)?, &node, &name, &command)?,
+        Command::Signal { node, name, signal: which, run } => signal(&open(run)?, &node, &name, which)?,
         Command::Links { run, json } => status::show_links(&open(run)?, json)?,
         Command::Link { link: (a, b), run, from, delay, loss, rate, blackhole, mtu, clear } => {
             let lab = open(run)?;
@@ -102,6 +105,17 @@ fn spawn(lab: &Lab, node: &str, name: &str, words: &[String]) -> Result<()> {
     command.args(&words[1..]);
     let process = lab.spawn(node, name, command)?;
     eprintln!("{name} runs on {node} as process {}, log {}", process.pid(), lab.log_path(node, name).display());
+    Ok(())
+}
+
+/// To the process group that `spawn` made, so to workers as well. Fine if it has ended.
+fn signal(lab: &Lab, node: &str, name: &str, which: Signal) -> Result<()> {
+    let mut all = lab.processes()?.into_iter().filter(|process| process.node == node && process.name == name);
+    let found = all.next().with_context(|| format!("no {name} was started on {node}; `lab status` lists what was"))?;
+    if found.is_alive() {
+        killpg(Pid::from_raw(found.pid.cast_signed()), which)
+            .with_context(|| format!("send {which} to {name} on {node}"))?;
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The demo: a site from nothing to real HTTP, and what happens to it when things change or fail.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -14,6 +15,7 @@ use xtask::watch::Watch;
 mod scene;
 mod tables;
 
+use crate::drill_task;
 use scene::Scenes;
 
 /// What to show.
@@ -96,11 +98,40 @@ pub fn run(options: &Options) -> Result<bool> {
     println!("{}", tables::reasons(&site)?);
     let drops = site.drops("slr1")?;
     scenes.check("the SLR dropped nothing", drops.is_empty());
+    let site =
+        scenes.step("a fresh site for failure drills: flows of all kinds, then something is made to fail", || {
+            drop(site);
+            xtask::drills::site("demo")
+        })?;
+    drills(&mut scenes, &site)?;
     scenes.step("cleaning up", || {
         drop(site);
         Ok(())
     })?;
     Ok(scenes.finish())
+}
+
+/// Small drills that one site can make, and the page of them.
+fn drills(scenes: &mut Scenes, site: &Site) -> Result<()> {
+    let out = Path::new("target/drills");
+    let words = "--flows 120 --rtt 10ms --ramp 500ms --before 1s --after 3s --healed 1s --skip-null";
+    let mut files = Vec::new();
+    for name in ["host-drain", "server-crash"] {
+        let report =
+            scenes.step(&format!("probe drill {name}"), || xtask::drills::drill(site, name, words, Some(out)))?;
+        files.push(out.join(format!("{name}.json")));
+        let total = &report["measured"]["total"];
+        let number = |name: &str| total[name].as_u64().unwrap_or_default();
+        let (flows, survived) = (number("flows"), number("survived"));
+        println!("  {survived} of {flows} flows survived, {} were reset", number("reset"));
+        if name == "host-drain" {
+            scenes.check("every flow survived", flows > 0 && survived == flows);
+        } else {
+            scenes.check("the flows of the other hosts survived", survived > flows / 3);
+        }
+    }
+    println!("  {}", drill_task::page(out, &files)?);
+    Ok(())
 }
 
 /// The lab goes with its owner: its link emulator sees this process end, however it ends, and takes everything down.

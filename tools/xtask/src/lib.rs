@@ -3,6 +3,7 @@
 
 pub mod acceptance;
 pub mod arrivals;
+pub mod drills;
 pub mod faults;
 pub mod knocks;
 pub mod load;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod demo;
+mod drill_task;
 
 /// Tasks of the workspace.
 #[derive(Parser)]
@@ -17,11 +18,16 @@ struct Cli {
 enum Task {
     /// Bring a site up, send real traffic through it, say what happened, clean up.
     Demo(demo::Options),
+    /// Bring a site up and make failure drills on it; probe's results and a page go to a directory.
+    Drills(drill_task::Options),
 }
 
 fn main() -> ExitCode {
-    let Task::Demo(options) = Cli::parse().task;
-    match demo::run(&options) {
+    let result = match Cli::parse().task {
+        Task::Demo(options) => demo::run(&options),
+        Task::Drills(options) => drill_task::run(&options).map(|()| true),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,0 +1,37 @@
+# What the scenarios of the lab share; sourced by each command. `xtask drills` runs `probe drill` on a client of the lab,
+# which says where things are: SLR_LAB_RUN and SLR_LAB_DIR. SLR_BIN is the directory of the programs.
+set -o errexit -o nounset
+
+bin=${SLR_BIN:-../../target/release}
+sites=$SLR_LAB_DIR
+
+lab() { verb=$1; shift; "$bin/lab" "$verb" --run "$SLR_LAB_RUN" "$@"; }
+router() { node=$1; shift; "$bin/slr-router" "$@" --socket "$sites/$node.sock"; }
+failed_now() { echo "failure at $(date +%s%6N)"; }
+has_node() { "$bin/lab" exec --run "$SLR_LAB_RUN" "$1" -- true 2>/dev/null || { echo "this lab has no node $1" >&2; return 1; }; }
+
+# retry SECONDS COMMAND...: until it succeeds, for a bounded time.
+retry() {
+	limit=$(($1 * 10)); shift
+	for _ in $(seq "$limit"); do
+		if "$@" >/dev/null 2>&1; then return 0; fi
+		sleep 0.1
+	done
+	echo "not within $((limit / 10)) s: $*" >&2
+	return 1
+}
+start_router() {
+	# Refused until the one before has ended.
+	retry 5 lab spawn "$1" slr-router -- "$bin/slr-router" run --config "$sites/$1.toml" >
+	retry 20 router "$1" show hops --json
+}
+kill_router() { lab signal "$1" slr-router SIGKILL; }
+start_hostd() { retry 5 lab spawn "$1" hostd -- "$bin/hostd" run --config "$sites/$1.toml"; }
+start_servers() {
+	retry 5 lab spawn "$1" probe-serve -- "$bin/probe" serve --identity "$1" --http-port 8080 --udp-naive
+}
+# path RTT_MS LOSS_PERCENT: of the client's link, half of the time each way.
+path() {
+	half=$(awk "BEGIN { print (${1:-0}) / 2 }")
+	"$bin/lab" link --run "$SLR_LAB_RUN" c1-internet --clear --delay "${half}ms" --loss "${2:-0}%"
+}

@@ -1,0 +1,74 @@
+//! Failure drills on a site: `probe drill` on a client, with the scenarios of `tools/drills`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use slr_testkit::holds_within;
+
+use crate::load;
+use crate::site::{HOSTS, HostLines, Site, SiteOptions, program};
+
+/// How long the servers that drills talk to may take until they are known to be well.
+const KNOWN: Duration = Duration::from_secs(20);
+
+/// A site whose `probe serve` is checked like any service: a drill kills it, and the router has to hear of it.
+pub fn options() -> SiteOptions {
+    let mut options = SiteOptions::default();
+    options.subnets.truncate(2);
+    let mut tables = String::new();
+    for (subnet, _) in &options.subnets {
+        for (service, check) in [("tcp/8080", "{ kind = \"http\", path = \"/\" }"), ("tcp/7007", "{ kind = \"tcp\" }")]
+        {
+            tables += &format!(
+                "\n[[service]]\nsubnet = \"{subnet}\"\nservice = \"{service}\"\nweight = 100\ncheck = {check}\n"
+            );
+        }
+    }
+    for host in HOSTS {
+        options.host_lines.insert(host.to_owned(), HostLines { tables: tables.clone(), ..HostLines::default() });
+    }
+    options
+}
+
+/// Brings a site up for drills.
+pub fn site(prefix: &str) -> Result<Site> {
+    let site = Site::up(prefix, options())?;
+    load::start_servers(&site)?;
+    let is_known = holds_within(KNOWN, || site.is_served() && serves(&site));
+    ensure!(is_known, "the site's servers are not all well after {KNOWN:?}");
+    Ok(site)
+}
+
+fn serves(site: &Site) -> bool {
+    let Ok(states) = site.show("states") else { return false };
+    let is_ours = |state: &&Value| state["service"].as_str().is_some_and(|service| service.starts_with("tcp/8080"));
+    let ours: Vec<_> = states.as_array().into_iter().flatten().filter(is_ours).collect();
+    ours.len() >= 2 * HOSTS.len() && ours.iter().all(|state| state["state"] == "active")
+}
+
+/// Where the scenarios are.
+pub fn scenarios() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../drills")
+}
+
+/// Makes one drill from client c1; its report (see `probe/src/drill/result.rs`).
+pub fn drill(site: &Site, name: &str, words: &str, out: Option<&Path>) -> Result<Value> {
+    let probe = program("probe")?;
+    let mut command = site.lab().command("c1", &probe)?;
+    command.args(["drill", name, "--json", "--scenarios"]).arg(scenarios()).args(words.split_whitespace());
+    command.env("SLR_BIN", probe.parent().context("a program is in a directory")?);
+    if let Some(out) = out {
+        command.arg("--out").arg(out);
+    }
+    let output = command.output().context("start probe")?;
+    ensure!(
+        output.status.code().is_some_and(|code| code < 2),
+        "probe drill {name}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let reports: Value = serde_json::from_slice(&output.stdout).context("the probe's JSON")?;
+    Ok(reports[0].clone())
+}
