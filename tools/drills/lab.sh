@@ -20,9 +20,9 @@ retry() {
 	echo "not within $((limit / 10)) s: $*" >&2
 	return 1
 }
+# A spawn is refused until the process of that name before it has ended.
 start_router() {
-	# Refused until the one before has ended.
-	retry 5 lab spawn "$1" slr-router -- "$bin/slr-router" run --config "$sites/$1.toml" >
+	retry 5 lab spawn "$1" slr-router -- "$bin/slr-router" run --config "$sites/$1.toml"
 	retry 20 router "$1" show hops --json
 }
 kill_router() { lab signal "$1" slr-router SIGKILL; }

@@ -34,8 +34,17 @@ pub fn options() -> SiteOptions {
 
 /// Brings a site up for drills.
 pub fn site(prefix: &str) -> Result<Site> {
-    let site = Site::up(prefix, options())?;
+    let mut plain = options();
+    let host_lines = std::mem::take(&mut plain.host_lines);
+    let mut site = Site::up(prefix, plain)?;
+    // Checked only once they are there: a site is up when everything that is checked is well.
     load::start_servers(&site)?;
+    site.options_mut().host_lines = host_lines;
+    for host in HOSTS {
+        site.write_config(host)?;
+        let (answer, accepted) = site.reload_host(host)?;
+        ensure!(accepted, "hostd on {host} refused the servers' checks: {answer}");
+    }
     let is_known = holds_within(KNOWN, || site.is_served() && serves(&site));
     ensure!(is_known, "the site's servers are not all well after {KNOWN:?}");
     Ok(site)
