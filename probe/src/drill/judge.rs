@@ -166,6 +166,9 @@ fn longest_wait(trace: &Trace, from: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// What it shows; kind, sends and progress of the flow; its recovery time in milliseconds.
+    type Case = (&'static str, FlowKind, &'static [i64], &'static [i64], Option<u64>);
+
     const FAILURE: u64 = 1_000_000;
 
     /// A flow of a kind with sends and progress in milliseconds after the failure (at 1 s); it began at 0 and was
@@ -198,7 +201,7 @@ mod tests {
     #[test]
     fn recovery_is_first_progress_after_the_failure_or_the_first_send_after_it() {
         use FlowKind::{Download, Idle, Interactive, Keepalive, Udp};
-        let cases: [(&str, FlowKind, &[i64], &[i64], Option<u64>); 11] = [
+        let cases: [Case; 11] = [
             ("sends after the failure", Interactive, &[-60, 40], &[-50, 52], Some(12)),
             ("an idle flow that speaks 3 s later", Idle, &[3_000], &[3_011], Some(11)),
             ("the first send is lost, sent again", Interactive, &[40, 140], &[250], Some(210)),
