@@ -107,14 +107,14 @@ fn targets_settings_and_addresses_change_while_it_runs() {
 }
 
 #[test]
-fn a_thousand_targets_five_times_a_second_cost_a_small_part_of_a_core() {
+fn a_thousand_targets_cost_a_small_part_of_a_core() {
     let scene = Scene::new();
     let mut keepalives = scene.keepalives(Settings::default(), &BOTH);
     let name = |n: usize| target(&format!("h{n}"), if n.is_multiple_of(2) { HOST4 } else { HOST6 });
     keepalives.watch((0..1_000).map(name).collect());
     scene.until_all(&mut keepalives, Path::Alive, 1_000);
     let (start, before) = (Instant::now(), thread_cpu());
-    let [first, last] = after_probes(&keepalives, 25_000);
+    let [first, last] = after_probes(&keepalives, 12_500);
     let (elapsed, cpu) = (start.elapsed(), thread_cpu() - before);
     let share = cpu.as_secs_f64() / elapsed.as_secs_f64();
     let sent = last.counts.sent - first.counts.sent;
@@ -124,8 +124,8 @@ fn a_thousand_targets_five_times_a_second_cost_a_small_part_of_a_core() {
         cpu.as_secs_f64() * 1e6 / sent as f64,
         last.counts
     );
-    assert!(elapsed < Duration::from_millis(5_500), "5,000 a second: {elapsed:?}");
+    assert!(elapsed < Duration::from_millis(5_500), "2,500 a second: {elapsed:?}");
     assert!(last.counts.unanswered - first.counts.unanswered < 250, "{:?}", last.counts);
     // Half of it is the wire: both ends of the veth run in the sender's name. A busy machine doubles it.
-    assert!(share < 0.10, "{share}");
+    assert!(share < 0.06, "{share}");
 }

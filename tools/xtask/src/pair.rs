@@ -93,7 +93,8 @@ impl Pair {
             pair.start(node)?;
         }
         let expected: &[&str] = if pair.options.kind == Kind::Ecmp { &SLRS } else { &SLRS[..1] };
-        let ready = |pair: &Self| SLRS.iter().all(|slr| pair.is_served(slr)) && pair.is_routed(expected);
+        let serves = |pair: &Self, slr: &str| pair.is_served(slr) && pair.is_announced(slr, "normal");
+        let ready = |pair: &Self| SLRS.iter().all(|slr| serves(pair, slr)) && pair.is_routed(expected);
         let is_ready = holds_within(READY, || pair.ended().is_some() || ready(&pair));
         if let Some(node) = pair.ended() {
             anyhow::bail!("the daemon of {node} ended: {}", pair.daemon(node)?.log_tail());
