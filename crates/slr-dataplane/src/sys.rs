@@ -129,6 +129,32 @@ pub fn for_each(
     }
 }
 
+/// The values of an array's first `count` elements, one behind the other, in one call (per-CPU arrays: since Linux 5.13).
+pub fn first_values(map: BorrowedFd<'_>, value_size: usize, count: u32) -> io::Result<Vec<u8>> {
+    let mut next = 0u32;
+    let mut keys = vec![0u32; count as usize];
+    let mut values = vec![0u8; count as usize * value_size];
+    let mut read = count;
+    // SAFETY: the buffers hold `count` keys and values of the map's sizes, the cursor one key.
+    let ret = unsafe {
+        libbpf_sys::bpf_map_lookup_batch(
+            map.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::from_mut(&mut next).cast(),
+            keys.as_mut_ptr().cast(),
+            values.as_mut_ptr().cast(),
+            &mut read,
+            std::ptr::null(),
+        )
+    };
+    match check(ret) {
+        // The array ends there.
+        Err(e) if e.raw_os_error() != Some(libc::ENOENT) => return Err(e),
+        _ => values.truncate(read as usize * value_size),
+    }
+    Ok(values)
+}
+
 /// A map of aligned words, mapped into our memory: stores are seen by the programs at once.
 #[derive(Debug)]
 pub struct MappedWords {

@@ -131,6 +131,32 @@ impl<V: Pod> PerCpu<V> {
         Ok(Self { map: loaded.map(name)?, name, types: PhantomData })
     }
 
+    /// Visit the values of all CPUs at the indexes below `count`, in one call of the kernel.
+    pub fn for_first(&self, count: u32, mut visit: impl FnMut(&[V])) -> Result<(), MapError> {
+        let cpus = self.cpus()?;
+        let each = size_of::<V>().next_multiple_of(8);
+        let values = sys::first_values(self.map.as_fd(), each * cpus, count).map_err(|source| MapError {
+            table: self.name,
+            action: "read all",
+            source,
+        })?;
+        let mut parts = Vec::with_capacity(cpus);
+        for element in values.chunks_exact(each * cpus) {
+            parts.clear();
+            parts.extend(element.chunks_exact(each).filter_map(|bytes| V::from_bytes(&bytes[..size_of::<V>()])));
+            visit(&parts);
+        }
+        Ok(())
+    }
+
+    fn cpus(&self) -> Result<usize, MapError> {
+        libbpf_rs::num_possible_cpus().map_err(|e| MapError {
+            table: self.name,
+            action: "count CPUs",
+            source: io_error(e),
+        })
+    }
+
     /// The values of all CPUs at `index`.
     pub fn get(&self, index: u32) -> Result<Vec<V>, MapError> {
         let values = self.map.lookup_percpu(index.bytes(), MapFlags::ANY).map_err(|e| MapError {
@@ -143,11 +169,7 @@ impl<V: Pod> PerCpu<V> {
 
     /// Set the value of every CPU at `index` to nothing.
     pub fn clear(&self, index: u32) -> Result<(), MapError> {
-        let cpus = libbpf_rs::num_possible_cpus().map_err(|e| MapError {
-            table: self.name,
-            action: "count CPUs",
-            source: io_error(e),
-        })?;
+        let cpus = self.cpus()?;
         let zeros = vec![vec![0u8; size_of::<V>().next_multiple_of(8)]; cpus];
         self.map.update_percpu(index.bytes(), &zeros, MapFlags::ANY).map_err(|e| MapError {
             table: self.name,

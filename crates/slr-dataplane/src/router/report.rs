@@ -153,11 +153,12 @@ impl Router {
     /// Every hop in use.
     pub fn hops(&self) -> Result<Vec<HopStatus>, MapError> {
         let now = self.clock()?;
+        let used = self.hop_usage()?;
         let mut all = Vec::new();
         for entry in self.hops.iter() {
             let id = entry.id.get();
             let current = self.tables.hops.get(&u32::from(id))?.unwrap_or_default();
-            let usage = hops::total(&self.tables.hop_usage.get(u32::from(id))?);
+            let usage = used.get(usize::from(id)).copied().unwrap_or_default();
             let expires = current.mtu_until.checked_sub(now).filter(|_| current.mtu_until != 0);
             all.push(HopStatus {
                 name: entry.host.as_ref().map(|host| host.name.clone()),
@@ -180,12 +181,20 @@ impl Router {
         Ok(all)
     }
 
-    /// How many packets each host was sent so far: one look-up a host, cheap enough for every interval.
+    /// How many packets each host was sent so far: one call of the kernel, cheap enough for every interval.
     pub fn hop_packets(&self) -> Result<Vec<(NodeName, u64)>, MapError> {
+        let used = self.hop_usage()?;
+        let packets = |id: u16| used.get(usize::from(id)).map_or(0, |usage| usage.packets);
         let named = self.hops.iter().filter_map(|entry| Some((entry.host.as_ref()?.name.clone(), entry.id.get())));
-        let count =
-            |(name, id): (NodeName, u16)| Ok((name, hops::total(&self.tables.hop_usage.get(u32::from(id))?).packets));
-        named.map(count).collect()
+        Ok(named.map(|(name, id)| (name, packets(id))).collect())
+    }
+
+    /// What went to each hop, by index.
+    fn hop_usage(&self) -> Result<Vec<usage>, MapError> {
+        let count = self.hops.iter().map(|entry| u32::from(entry.id.get()) + 1).max().unwrap_or(1);
+        let mut used = Vec::with_capacity(count as usize);
+        self.tables.hop_usage.for_first(count, |parts| used.push(hops::total(parts)))?;
+        Ok(used)
     }
 
     /// What went to each virtual subnet, and on whose account: what [`Router::subnets`] says, without the rings.
