@@ -18,7 +18,7 @@ use crate::keepalive::{self, Addresses, Change, Keepalives};
 /// Events of links to parents that wait for the loop: a few for each of a handful of parents.
 const LINK_EVENTS_MAX: usize = 256;
 /// A child hears at most this often, in advert intervals, that its adverts arrive.
-const ACK_EVERY: u32 = 2;
+const ACK_EVERY: u32 = 4;
 
 /// Something that came in.
 #[derive(Debug)]

@@ -11,10 +11,11 @@ pub mod routes;
 mod upward;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use slr_model::{KeyMask, NodeName, Service, VirtualSubnet, Weight};
-use slr_policy::{Balancer, Evaluation, Placement, RingInput, RingReport};
+use slr_policy::{Balancer, Evaluation, Packets, Placement, RingInput, RingReport};
 use slr_session::registry::{Registry, Settings as RegistrySettings};
 use slr_wire::{RingKey, RingWeights};
 
@@ -109,7 +110,7 @@ impl Fleet {
         settings: &Settings,
         listed: &[Host],
         published: Option<&BTreeMap<RingKey, RingWeights>>,
-        packets: Option<&BTreeMap<NodeName, u64>>,
+        packets: Option<&Arc<Packets>>,
         now: Instant,
         hour: f64,
     ) -> Evaluated {
@@ -128,7 +129,7 @@ impl Fleet {
                 let placement = Placement::for_hosts(hosts.len(), seed);
                 let input = RingInput { placement, hour, hosts: &hosts };
                 if let Some(packets) = packets {
-                    self.balancer.note_traffic(&spec.key, packets.iter().map(|(name, count)| (name, *count)));
+                    self.balancer.note_traffic(&spec.key, packets);
                 }
                 match self.balancer.evaluate(&spec.key, now, &spec.policy, &input) {
                     Ok(evaluation) => done.count(&spec.key, &evaluation),

@@ -1,6 +1,6 @@
 //! What a node is called.
 
-use std::{borrow::Borrow, fmt, ops::Deref, str::FromStr};
+use std::{borrow::Borrow, fmt, ops::Deref, str::FromStr, sync::Arc};
 
 use thiserror::Error;
 
@@ -8,8 +8,9 @@ use crate::text::serde_as_text;
 
 /// The name of a host or an SLR: 1 to 63 characters of `a-z`, `0-9`, `-` and `.`, beginning and ending with a letter
 /// or a digit. It is what certificates, logs and ring placement agree on, so there is one spelling of each name.
+/// Shared: a router has many copies of each name, and makes more in each interval.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeName(Box<str>);
+pub struct NodeName(Arc<str>);
 
 /// Text that cannot name a node.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

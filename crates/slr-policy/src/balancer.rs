@@ -9,7 +9,7 @@
 //! next interval. The budget is exact: the ring that the weights make is built and compared before they are given out.
 //! Hosts that come or go are not bound by it.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use slr_model::{HopId, Loads, NodeName, Weight};
 use thiserror::Error;
@@ -25,6 +25,9 @@ mod traffic;
 
 pub use report::{Evaluation, HostReport, RingReport};
 use ring_state::RingState;
+
+/// Packets forwarded to each host so far.
+pub type Packets = BTreeMap<NodeName, u64>;
 
 /// What is known of one host of a ring when it is evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +128,7 @@ impl<K: Ord + Clone> Balancer<K> {
     /// before each evaluation, it lets `expected_load` know which part of the traffic a host's load is due to, and not
     /// only which part of the ring it had: connections stay where they began, however the ring changes. Counters that
     /// are not said again are not used again.
-    pub fn note_traffic<'a>(&mut self, key: &K, packets: impl IntoIterator<Item = (&'a NodeName, u64)>) {
+    pub fn note_traffic(&mut self, key: &K, packets: &Arc<Packets>) {
         let ring = self.rings.entry(key.clone()).or_insert_with(RingState::new);
         ring.traffic.note(packets);
     }

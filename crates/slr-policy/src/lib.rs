@@ -29,7 +29,7 @@ mod table;
 
 pub use aggregate::{AggregateHost, DEFAULT_AGGREGATE, Summary, aggregate_vocabulary, compile_aggregate};
 pub use arena::{ArenaError, SlotArena, SlotRange};
-pub use balancer::{BalanceError, Balancer, Evaluation, HostInput, HostReport, RingInput, RingReport};
+pub use balancer::{BalanceError, Balancer, Evaluation, HostInput, HostReport, Packets, RingInput, RingReport};
 pub use error::RingError;
 pub use expression::{EvaluateError, Expression, ExpressionError, Fault, Variable, Vocabulary};
 pub use hop_set::HopSet;

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -92,7 +93,8 @@ fn run(seed: u64, noise: f64, flow_s: f64, counted: bool, seconds: f64) -> Cours
             })
             .collect();
         if counted {
-            balancer.note_traffic(&(), names.iter().zip(packets.map(|packets| packets as u64)));
+            let counted = names.iter().cloned().zip(packets.map(|packets| packets as u64)).collect();
+            balancer.note_traffic(&(), &Arc::new(counted));
         }
         let now = start + Duration::from_secs_f64(step as f64 * STEP_S);
         let input = RingInput { placement, hour: 0.0, hosts: &inputs };

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -164,7 +165,8 @@ impl Router {
         let placement = Placement::for_hosts(self.names.len(), PLACEMENT_SEED);
         let input = RingInput { placement, hour: 12.0, hosts: &hosts };
         if let Some(forwarded) = &self.forwarded {
-            self.balancer.note_traffic(&(), self.names.iter().zip(forwarded.iter().copied()));
+            let counted = self.names.iter().cloned().zip(forwarded.iter().copied()).collect();
+            self.balancer.note_traffic(&(), &Arc::new(counted));
         }
         let evaluation = self.balancer.evaluate(&(), now, &self.policy, &input)?;
         let moved_slots = if evaluation.changed { self.publish(placement)? } else { 0 };

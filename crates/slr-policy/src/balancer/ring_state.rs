@@ -155,6 +155,7 @@ impl RingState {
         let mean_weight = in_ring().map(|host| f64::from(host.weight)).sum::<f64>() / count;
         let mean_whole = in_ring().map(Host::whole).sum::<f64>() / count;
         let ratio = |weight: f64, mean: f64| if mean > 0.0 { (weight / mean).max(SHARE_MIN) } else { 1.0 };
+        let mut counted = counted.map(Vec::into_iter);
         let mut missing = 0;
         for (host, of_host) in self.hosts.iter_mut().zip(inputs) {
             if host.placed {
@@ -162,7 +163,7 @@ impl RingState {
                 let ratios = Ratios {
                     real: ratio(real, mean_weight),
                     whole: ratio(host.whole(), mean_whole),
-                    seen: counted.as_ref().and_then(|counted| counted.get(&host.name).copied()),
+                    seen: counted.as_mut().filter(|_| !host.came).and_then(Iterator::next),
                 };
                 host.evaluate(step, policy, input, of_host, ratios);
                 missing += u32::from(host.fault.is_some());

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use slr_model::PlacementPolicy;
@@ -332,8 +333,8 @@ fn counted_traffic_tells_what_a_load_is_due_to() {
         let hosts = [host("a", Some(0.9)), host("b", Some(0.3))];
         for turn in 1..60 {
             if told {
-                let packets = [(&hosts[0].name, turn * 3_000), (&hosts[1].name, turn * 1_000)];
-                bench.balancer.note_traffic(&0, packets);
+                let packets = [(hosts[0].name.clone(), turn * 3_000), (hosts[1].name.clone(), turn * 1_000)];
+                bench.balancer.note_traffic(&0, &Arc::new(packets.into()));
             }
             bench.turn(&hosts);
         }

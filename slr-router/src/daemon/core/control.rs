@@ -2,11 +2,13 @@
 //! the data plane.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use slr_dataplane::router::Link;
 use slr_model::{HostState, NodeName, ServiceKey};
+use slr_policy::Packets;
 use slr_session::registry::{Event, Registry, ServiceState};
 use slr_wire::RingKey;
 
@@ -179,10 +181,10 @@ impl<P: Plane> Core<P> {
     }
 
     /// What each host was sent so far. Where nobody says a load, nobody asks what it is due to.
-    fn packets(&self, settings: &Settings) -> Option<BTreeMap<NodeName, u64>> {
+    fn packets(&self, settings: &Settings) -> Option<Arc<Packets>> {
         settings.control.as_ref()?;
         let packets = self.plane.packets();
-        packets.inspect_err(|error| tracing::warn!("loads are not set against traffic: {error:#}")).ok()
+        packets.inspect_err(|error| tracing::warn!("loads are not set against traffic: {error:#}")).ok().map(Arc::new)
     }
 
     /// Prefixes that a parent sends tunnels from. They stay when the connection ends: packets go on coming.
