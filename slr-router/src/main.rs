@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    slr_daemon::memory::keep_small();
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => slr_daemon::output::failure("slr-router", &error),

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use quinn::{ClientConfig, EndpointConfig, ServerConfig, TransportConfig};
+use quinn::{ClientConfig, ServerConfig, TransportConfig};
 use slr_model::{NodeName, Role};
 use slr_wire::Code;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 mod accept;
 mod guard;
 mod limits;
+mod reset;
 mod socket;
 mod transport;
 
@@ -30,6 +31,7 @@ use crate::trust::SharedRule;
 use crate::{Ending, Material, Rule, Trust};
 use accept::{Door, admit};
 use guard::Guard;
+pub(crate) use reset::ResetKey;
 use socket::BatchedSocket;
 
 /// The port that SLRs listen on unless configured otherwise.
@@ -149,7 +151,9 @@ impl Endpoint {
         trust: Arc<Trust>,
         rule: Option<SharedRule>,
     ) -> Result<(Self, mpsc::Receiver<Accepted>), BindError> {
-        let sockets = if settings.listen.is_empty() { bind_any()? } else { bind_all(&settings.listen)? };
+        let reset = trust.current().reset_key().clone();
+        let sockets =
+            if settings.listen.is_empty() { bind_any(&reset)? } else { bind_all(&settings.listen, &reset)? };
         let door = Door::new(settings.handshakes_per_s, settings.handshakes_burst, settings.connections_max);
         let shared = Arc::new(Shared {
             trust,
@@ -256,22 +260,22 @@ fn unanswered(target: &Target, address: SocketAddr, error: &quinn::ConnectionErr
     }
 }
 
-fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<quinn::Endpoint>, BindError> {
-    let bind = |&address: &SocketAddr| bind(address).map_err(|source| BindError { address, source });
+fn bind_all(addresses: &[SocketAddr], reset: &ResetKey) -> Result<Vec<quinn::Endpoint>, BindError> {
+    let bind = |&address: &SocketAddr| bind(address, reset).map_err(|source| BindError { address, source });
     addresses.iter().map(bind).collect()
 }
 
 /// A port of each family that the machine has.
-fn bind_any() -> Result<Vec<quinn::Endpoint>, BindError> {
+fn bind_any(reset: &ResetKey) -> Result<Vec<quinn::Endpoint>, BindError> {
     let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-    match (bind(v4), bind(v6)) {
+    match (bind(v4, reset), bind(v6, reset)) {
         (Err(source), Err(_)) => Err(BindError { address: v4, source }),
         (v4, v6) => Ok([v4, v6].into_iter().flatten().collect()),
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<quinn::Endpoint> {
+fn bind(address: SocketAddr, reset: &ResetKey) -> io::Result<quinn::Endpoint> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         // Each family has its own socket, so that both may listen on the same port.
@@ -283,5 +287,5 @@ fn bind(address: SocketAddr) -> io::Result<quinn::Endpoint> {
     socket.bind(&address.into())?;
     socket.set_nonblocking(true)?;
     let socket = Arc::new(BatchedSocket::new(socket.into())?);
-    quinn::Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, Arc::new(quinn::TokioRuntime))
+    quinn::Endpoint::new_with_abstract_socket(reset.endpoint_config(), None, socket, Arc::new(quinn::TokioRuntime))
 }

@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use common::{Domain, Host, Router, advert};
-use slr_control::{CommandError, HubEvent};
+use slr_control::{CommandError, HubEvent, Target, TrustFiles};
 use slr_model::{HostState, Role};
 use slr_session::conversation::{ChildEvent, ChildPhase, ParentEvent};
 use slr_wire::{Action, Code, Roster, RosterNode};
+use tokio::sync::oneshot;
 
 fn advert_of(event: &HubEvent) -> Option<(bool, f64)> {
     match event {
@@ -174,5 +177,37 @@ async fn a_router_that_restarts_is_found_again() {
     let (hub, events) = router.unwrap();
     let mut router = Router { hub, events, address };
     router.welcome().await;
+    host.welcomed().await;
+}
+
+/// A router whose process ends without a word once the sender is dropped: everything of it goes, and nothing runs meanwhile.
+fn mortal_router(files: &TrustFiles) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+    let (files, (kill, killed), (tell, told)) = (files.clone(), oneshot::channel(), std::sync::mpsc::channel());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let thread = std::thread::spawn(move || {
+        runtime.block_on(async {
+            let mut router = Router::start(&files, Role::Site, "127.0.0.1:0");
+            tell.send(router.address).unwrap();
+            router.welcome().await;
+            let _ = killed.await;
+        });
+    });
+    (told.recv().unwrap(), kill, thread)
+}
+
+#[tokio::test]
+async fn a_host_learns_at_once_that_its_router_was_killed_and_replaced() {
+    let home = Domain::new("example.net");
+    let files = home.node(Role::Site, "r1");
+    let (address, kill, thread) = mortal_router(&files);
+    let target = Target { role: Role::Site, name: "r1".parse().unwrap(), addresses: vec![address] };
+    let mut host = Host::start(&home.node(Role::Host, "h1"), target);
+    host.offer.send_replace(Some(advert(0.5)));
+    host.welcomed().await;
+    drop(kill);
+    thread.join().unwrap();
+    let mut next = Router::start(&files, Role::Site, &address.to_string());
+    assert_eq!(host.lost().await, "the other node does not know the connection: it restarted");
+    next.welcome().await;
     host.welcomed().await;
 }

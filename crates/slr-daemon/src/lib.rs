@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod config;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod notify;
 pub mod output;

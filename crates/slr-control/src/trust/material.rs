@@ -17,11 +17,13 @@ use super::revoked::Revoked;
 use super::{TrustError, TrustFiles};
 use crate::Refusal;
 use crate::certificate::Certificate;
+use crate::endpoint::ResetKey;
 
 /// Certificates, key and revocation list, read together. Never changes; a change makes another one.
 pub struct Material {
     own: Certificate,
     pub(super) key: Arc<CertifiedKey>,
+    reset_key: ResetKey,
     pub(super) chain: Arc<dyn ClientCertVerifier>,
     pub(super) provider: Arc<CryptoProvider>,
     revoked: Revoked,
@@ -49,6 +51,7 @@ impl Material {
             .map_err(|error| TrustError::content(&files.certificate, error))?;
         let key =
             PrivateKeyDer::from_pem_slice(&contents.key).map_err(|error| TrustError::content(&files.key, error))?;
+        let reset_key = ResetKey::of(key.secret_der());
         let signing = provider.key_provider.load_private_key(key);
         let signing = signing.map_err(|error| TrustError::content(&files.key, error))?;
         let key = CertifiedKey::new(leaf_and_above, signing);
@@ -62,7 +65,7 @@ impl Material {
         let has_crl = !lists.is_empty();
         let chain = chain_verifier(files, &roots, lists, &provider)?;
         let ca = contents.ca.clone();
-        let material = Self { own, key: Arc::new(key), chain, provider, revoked, has_crl, ca };
+        let material = Self { own, key: Arc::new(key), reset_key, chain, provider, revoked, has_crl, ca };
         material.check_own(files, &roots)?;
         Ok(material)
     }
@@ -70,6 +73,11 @@ impl Material {
     /// This node's certificate.
     pub fn own(&self) -> &Certificate {
         &self.own
+    }
+
+    /// What makes this node's resets of connections that its daemon does not know.
+    pub(crate) fn reset_key(&self) -> &ResetKey {
+        &self.reset_key
     }
 
     /// Whether a certificate is revoked.
