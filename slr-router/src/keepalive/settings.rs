@@ -8,7 +8,7 @@ use thiserror::Error;
 pub const REMEMBERED: usize = 64;
 
 /// The shipped values: a path that is cut is known to be lost 0.8 to 1.2 s later.
-const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(400);
 const REPLY_WAIT: Duration = Duration::from_millis(200);
 const LOST_AFTER: u32 = 20;
 
