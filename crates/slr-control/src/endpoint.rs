@@ -152,8 +152,7 @@ impl Endpoint {
         rule: Option<SharedRule>,
     ) -> Result<(Self, mpsc::Receiver<Accepted>), BindError> {
         let reset = trust.current().reset_key().clone();
-        let sockets =
-            if settings.listen.is_empty() { bind_any(&reset)? } else { bind_all(&settings.listen, &reset)? };
+        let sockets = if settings.listen.is_empty() { bind_any(&reset)? } else { bind_all(&settings.listen, &reset)? };
         let door = Door::new(settings.handshakes_per_s, settings.handshakes_burst, settings.connections_max);
         let shared = Arc::new(Shared {
             trust,

@@ -4,10 +4,12 @@
 //! - [`netns`] is one throw-away network namespace, for tests of a single program;
 //! - [`topology`] and [`lab`] are whole networks: nodes, emulated links, real servers;
 //! - [`emulator`] is the process that carries a lab's frames;
+//! - [`acceptance`] says how strict a run is about figures;
 //! - [`seed`] is randomness that can be replayed; [`eventually`] waits for a condition.
 //!
 //! Tests that need root call [`require_root`] first: they fail where they cannot run.
 
+pub mod acceptance;
 pub mod emulator;
 pub mod lab;
 pub mod netns;

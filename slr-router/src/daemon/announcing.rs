@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 use slr_daemon::admin::Call;
 use slr_model::NodeName;
+use slr_session::cluster::ClusterRole;
 
 use super::{Core, Daemon, Loaded, Plane};
 use crate::announce::{Ability, Announcer, Level, Mark, OnStop, Phase, Settings, Speaker, Status, Wanted};
@@ -66,10 +67,20 @@ impl Announcing {
             .filter(|hop| hop.state.keeps_flows() && core.is_linked(hop))
             .map(|hop| &hop.name)
             .collect();
-        let ability =
-            |subnet: &Subnet| (subnet.prefix.net(), subnet_ability(core.fleet(), &reached, subnet).and(&plane));
+        let joins = core.cluster().is_some_and(|cluster| *cluster.role() == ClusterRole::Joins);
+        let announced = |subnet: &Subnet| announcer.entries().get(&subnet.prefix.net()).map(|entry| entry.level);
+        let ability = |subnet: &Subnet| {
+            // Who returns gets no flow of the others before it has their rings. Who never left goes on meanwhile.
+            let is_early = joins && announced(subnet) == Some(Level::Withdrawn);
+            let ability = match is_early {
+                true => Ability::new(Level::Withdrawn, "the cluster's rings are still to come"),
+                false => subnet_ability(core.fleet(), &reached, subnet).and(&plane),
+            };
+            (subnet.prefix.net(), ability)
+        };
         let before: BTreeMap<IpNet, Level> = announcer.entries().iter().map(|(net, e)| (*net, e.level)).collect();
-        let due = announcer.evaluate(&loaded.settings.subnets.iter().map(ability).collect(), now);
+        let abilities = loaded.settings.subnets.iter().map(ability).collect();
+        let due = announcer.evaluate(&abilities, now);
         self.due = due.map_or(self.due, |due| due.min(self.due));
         for (subnet, entry) in announcer.entries().iter().filter(|(net, entry)| before.get(net) != Some(&entry.level)) {
             tracing::info!(%subnet, level = entry.level.as_str(), "announced: {}", entry.reason);

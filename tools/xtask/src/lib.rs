@@ -1,7 +1,6 @@
 //! What `tools/demo` and the acceptance tests stand on: a running site in the namespace lab, with real daemons in front of
 //! real servers, and real traffic to look at.
 
-pub mod acceptance;
 pub mod arrivals;
 pub mod drills;
 pub mod faults;

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use slr_testkit::acceptance::allowed;
 use slr_testkit::lab::Shaping;
 use slr_testkit::{eventually, holds_within, require_root};
-use xtask::acceptance::allowed;
 use xtask::pair::{Kind, Pair, PairOptions, SLRS, VIRTUAL};
 use xtask::traffic::{self, Running};
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use slr_testkit::acceptance::strict;
 use slr_testkit::{eventually, holds_within, require_root};
-use xtask::acceptance::strict;
 use xtask::load::{Flows, live_flows};
 use xtask::paced::{Clients, Request};
 use xtask::quota::Quota;

@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use slr_testkit::acceptance::allowed;
 use slr_testkit::{eventually, require_root};
-use xtask::acceptance::allowed;
 use xtask::site::{CLIENT_RANGES, HOSTS, HostLines, Site, SiteOptions, VIRTUAL};
 use xtask::traffic::{self, Running};
 use xtask::watch::{VIRTUAL_V4, VIRTUAL_V6, Watch};

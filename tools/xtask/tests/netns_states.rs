@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use slr_testkit::acceptance::allowed;
 use slr_testkit::lab::Shaping;
 use slr_testkit::{eventually, holds_within, require_root};
-use xtask::acceptance::allowed;
 use xtask::arrivals::Arrivals;
 use xtask::faults::{NginxFault, Starved};
 use xtask::knocks::Knocks;

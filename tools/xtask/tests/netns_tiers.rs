@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use slr_testkit::acceptance::allowed;
 use slr_testkit::lab::Shaping;
 use slr_testkit::{holds_within, require_root};
-use xtask::acceptance::allowed;
 use xtask::tiers::{AS, HOSTS, SITES, Tiers, VIRTUAL};
 use xtask::traffic::{self, Report};
 

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use slr_testkit::acceptance::allowed;
 use slr_testkit::{eventually, holds_within, require_root};
-use xtask::acceptance::allowed;
 use xtask::load::{Load, live_flows};
 use xtask::site::{Authority, HOSTS, Site, SiteOptions, TRUST_DOMAIN, VIRTUAL, VIRTUAL_OTHER};
 use xtask::traffic;
