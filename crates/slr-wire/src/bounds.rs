@@ -8,6 +8,8 @@ pub const DATAGRAM_MAX: usize = 1_150;
 pub const SERVICES_MAX: usize = 1_024;
 /// Parts of one advert: at worst one service in each, and the node's loads in the first.
 pub const ADVERT_PARTS_MAX: u16 = SERVICES_MAX as u16 + 1;
+/// Bytes of the flows that one datagram claims: 84 IPv4 flows, or 29 of IPv6.
+pub const CLAIMS_LEN_MAX: usize = 1_100;
 /// Longest name and version of a program, in bytes.
 pub const SOFTWARE_MAX: usize = 64;
 /// Longest reason, remedy, or name of who asks, in bytes: a line on a screen.

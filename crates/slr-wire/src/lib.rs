@@ -18,9 +18,11 @@ pub mod bounds;
 
 mod advert;
 mod assembly;
+mod claims;
 mod code;
 mod error;
 mod field;
+mod flows;
 mod frame;
 mod hello;
 mod message;
@@ -31,6 +33,7 @@ mod service_key;
 
 pub use advert::{AdvertError, AdvertPart};
 pub use assembly::{Assembly, AssemblyError};
+pub use claims::Claims;
 pub use code::Code;
 pub use error::{DecodeError, EncodeError};
 pub use frame::{FrameError, FrameReader};

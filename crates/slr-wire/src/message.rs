@@ -4,8 +4,8 @@ use prost::Message as _;
 
 use crate::frame::LENGTH_LEN;
 use crate::{
-    Ack, AdvertPart, Ask, DecodeError, EncodeError, Hello, Order, Ordered, Refused, RingsAck, RingsPart, RosterPart,
-    Welcome, Withdraw, bounds, proto,
+    Ack, AdvertPart, Ask, Claims, DecodeError, EncodeError, Hello, Order, Ordered, Refused, RingsAck, RingsPart,
+    RosterPart, Welcome, Withdraw, bounds, proto,
 };
 use proto::envelope::Message as Field;
 
@@ -25,6 +25,7 @@ pub enum Message {
     Rings(RingsPart),
     RingsAck(RingsAck),
     Ask(Ask),
+    Claims(Claims),
 }
 
 /// How messages travel.
@@ -55,6 +56,7 @@ impl Message {
             Field::Rings(found) => Message::Rings(RingsPart::read(found)?),
             Field::RingsAck(found) => Message::RingsAck(RingsAck::read(found)?),
             Field::Ask(proto::Ask {}) => Message::Ask(Ask),
+            Field::Claims(found) => Message::Claims(Claims::read(found)?),
         })
     }
 
@@ -90,6 +92,7 @@ impl Message {
             Message::Rings(_) => "rings",
             Message::RingsAck(_) => "rings_ack",
             Message::Ask(_) => "ask",
+            Message::Claims(_) => "claims",
         }
     }
 
@@ -98,7 +101,9 @@ impl Message {
     pub const fn travels(&self, channel: Channel) -> bool {
         match self {
             Message::Advert(part) => part.full == matches!(channel, Channel::Stream),
-            Message::Ack(_) | Message::Ask(_) | Message::RingsAck(_) => matches!(channel, Channel::Datagram),
+            Message::Ack(_) | Message::Ask(_) | Message::RingsAck(_) | Message::Claims(_) => {
+                matches!(channel, Channel::Datagram)
+            }
             _ => matches!(channel, Channel::Stream),
         }
     }
@@ -121,6 +126,7 @@ impl Message {
             Message::Rings(message) => Field::Rings(message.write()),
             Message::RingsAck(message) => Field::RingsAck(message.write()),
             Message::Ask(Ask) => Field::Ask(proto::Ask {}),
+            Message::Claims(message) => Field::Claims(message.write()),
         };
         proto::Envelope { message: Some(field) }
     }

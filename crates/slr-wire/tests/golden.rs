@@ -126,6 +126,15 @@ fn vectors() -> Vec<(Message, &'static str)> {
             "5a180a0b0a05736c722d61100918051205736c722d6118012001",
         ),
         (Message::Ask(Ask), "6200"),
+        (
+            Message::Claims(Claims {
+                flows: vec![
+                    "tcp 198.51.100.7:40000 > 192.0.2.9:80".parse().unwrap(),
+                    "udp [2001:db8::7]:40000 > [2001:db8:1::9]:53".parse().unwrap(),
+                ],
+            }),
+            "6a360a0dc6336407c00002099c40005006122520010db800000000000000000000000720010db80001000000000000000000099c40003511",
+        ),
     ]
 }
 
@@ -152,7 +161,7 @@ fn each_message_has_a_vector_and_the_documentation_shows_it() {
         kinds.insert(message.kind());
         assert!(shown.contains(bytes), "docs/wire.md does not show the vector of {}", message.kind());
     }
-    assert_eq!(kinds.len(), 12);
+    assert_eq!(kinds.len(), 13);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use slr_model::{
-    Advert, ClassName, HostState, Loads, NodeName, Protocol, Role, Service, ServiceAdvert, ServiceKey, VirtualSubnet,
-    Weight,
+    Advert, ClassName, FlowKey, HostState, Loads, NodeName, Protocol, Role, Service, ServiceAdvert, ServiceKey,
+    VirtualSubnet, Weight,
 };
 use slr_wire::*;
 
@@ -134,6 +134,19 @@ fn roster() -> impl Strategy<Value = Message> {
     })
 }
 
+fn flow() -> impl Strategy<Value = FlowKey> {
+    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
+    // Real ones: no IPv6 address here is an IPv4 address in disguise.
+    let global = |address: u128| Ipv6Addr::from(address | 1 << 127);
+    let ends = prop_oneof![
+        (any::<[u8; 4]>(), any::<[u8; 4]>()).prop_map(|(a, b)| (IpAddr::from(a), IpAddr::from(b))),
+        (any::<u128>(), any::<u128>()).prop_map(move |(a, b)| (global(a).into(), global(b).into())),
+    ];
+    (ends, 1u16.., 1u16.., protocol).prop_map(|((client, address), from, to, protocol)| {
+        FlowKey::new((client, from).into(), (address, to).into(), protocol).unwrap()
+    })
+}
+
 pub fn message() -> impl Strategy<Value = Message> {
     let code = any::<u32>().prop_map(Code::from_number);
     let action = prop_oneof![Just(Action::Drain), Just(Action::Undrain)];
@@ -158,6 +171,7 @@ pub fn message() -> impl Strategy<Value = Message> {
         })),
         (1u64.., outcome).prop_map(|(id, outcome)| Message::Ordered(Ordered { id, outcome })),
         Just(Message::Ask(Ask)),
+        prop::collection::vec(flow(), 1..25).prop_map(|flows| Message::Claims(Claims::split(flows).remove(0))),
         roster(),
         rings(3, 8).prop_map(|rings| Message::Rings(rings.split().unwrap().remove(0))),
         (prop::option::of(edition()), prop::option::of(name()), any::<bool>(), any::<bool>()).prop_map(
