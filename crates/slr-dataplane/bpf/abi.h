@@ -38,7 +38,9 @@ enum slr_const {
 	SLR_EXT_HEADERS_MAX = 6, /* RFC 8200 knows six worth passing */
 	SLR_CHAIN_MAX = 3, /* tunnel headers of a chain: the three hosts of a slot */
 	SLR_TTL = 64, /* outer TTL and hop limit */
-	SLR_MARK_SEARCH = 1, /* in an outer header: whoever has this flow shall claim it (docs/wire.md, "Searches") */
+	SLR_MARK_SEARCH = 1, /* in an outer header: whoever has this flow shall claim it (docs/wire.md, "A chain") */
+	SLR_MARK_SECOND = 2, /* likewise: whoever but the first host takes this flow shall claim it */
+	SLR_SECOND_MS = 20, /* from a SYN on its flow's packets have a second choice: ten times what a claim takes to arrive */
 	FLOW_CLOSING = 1 << 0, /* the client sent FIN or RST */
 	FLOW_REFRESHED = 1 << 1, /* spoke again a second or more after it was pinned */
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
@@ -111,11 +113,14 @@ struct flow {
 };
 
 /* A set of the cache of flows that have not yet shown two ends: one cache line of paths, one of ages and sequence
- * numbers, then the keys. A look-up reads the first line, and a key only where the path's entropy fits. */
+ * numbers, one of second choices, then the keys. A look-up reads the first line, and a key only where the path's entropy
+ * fits. */
 struct pending_head {
 	__u64 path[SLR_PENDING_WAYS]; /* hop, hop_gen, subnet, entropy as in struct flow, from the low bits up; 0: empty */
 	__u32 seen[SLR_PENDING_WAYS]; /* the `clock` at the last packet */
 	__u32 isn[SLR_PENDING_WAYS]; /* TCP: the SYN's sequence number, host order */
+	__u64 second[SLR_PENDING_WAYS]; /* of subnets with SUBNET_ORPHAN_CHAIN: the hop to try after the path's in the low 16
+					   bits, or 0; until when, on the kernel's monotonic clock, in the others */
 };
 
 struct pending_set_v4 {
@@ -179,7 +184,8 @@ struct service {
  * how a new generation is published. */
 typedef __u64 ring_desc;
 
-/* A slot: the current hop in the low 16 bits, then the two distinct hops before it, newest first; 0 is none. */
+/* A slot: the current hop in the low 16 bits, then the two distinct hops before it, newest first; in the high 16 bits its
+ * second choice, whom first packets are offered that the current hop refuses. 0 is none. */
 typedef __u64 ring_slot;
 
 struct prefix_v4 {

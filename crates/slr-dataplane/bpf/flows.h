@@ -65,11 +65,6 @@ static __always_inline void forget_flow(struct pkt *p)
 
 /* Has the client heard from a server? For TCP: an ACK whose sequence number continues the SYN that we saw, within the
  * first window. For UDP nothing better than a second packet exists. */
-static __always_inline bool is_first_syn(struct pkt *p)
-{
-	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
-}
-
 static __always_inline bool two_ended(struct pkt *p, __u32 isn)
 {
 	if (p->proto != IPPROTO_TCP)
@@ -166,6 +161,8 @@ separate int used_again(struct pkt *p, __u64 hash)
 	if (!hop_of_path(path) || !two_ended(p, set.head->isn[way]))
 		return 0;
 	take_path_word(p, path);
+	if (has_second_chance(p, set.head, way))
+		return SLR_R_fwd_pending;
 	if (remember(p, BPF_ANY))
 		return SLR_R_fwd_table_full; /* still pending: its next packet tries again */
 	*(volatile __u64 *)&set.head->path[way] = 0;

@@ -27,17 +27,18 @@ static __always_inline int way_out(struct xdp_md *ctx, struct hop *h)
 	return h->ifindex && h->ifindex != ctx->ingress_ifindex ? bpf_redirect(h->ifindex, 0) : XDP_TX;
 }
 
-/* An orphan's chain: headers for the hosts that had its slot before, the oldest one's innermost, as many as fit into `room`
- * bytes. Each is told to claim the flow if it has it. A relay puts its own address in as source, so that all headers are of
+/* A chain: headers for the hosts that are to be tried after the first, the last one's innermost, as many as fit into `room`
+ * bytes: of an orphan those that had its slot before, of a new connection its slot's second choice. A relay puts its own address in as source, so that all headers are of
  * the first one's family (`v6`: HOP_V6 or 0): a host need not have an address of the other. p is then what is to be sent to
  * the first host. Returns the bytes added, or -1. */
 separate int add_older(struct xdp_md *ctx, struct pkt *p, __u32 room, __u32 v6)
 {
-	struct cargo c = { .mark = SLR_MARK_SEARCH };
+	struct cargo c = {};
 	int added = 0;
 
 	if (!p)
 		return -1;
+	c.mark = p->mark;
 	c.entropy = p->entropy;
 	c.tos = p->tos;
 	for (int i = 0; i < SLR_CHAIN_MAX - 1; i++) {
@@ -78,7 +79,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop
 	}
 	if (unlikely(p->frag == FRAG_FIRST))
 		record_fragment(p);
-	if (unlikely(why == SLR_R_fwd_orphan_chain)) {
+	if (unlikely(p->mark)) {
 		added = add_older(ctx, p, h->mtu - outer_len(h) - p->len, h->flags & HOP_V6);
 		if (added < 0)
 			return SLR_R_drop_headroom;
@@ -89,7 +90,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop
 		.entropy = p->entropy,
 		.tos = p->tos,
 		.proto = p->family == AF_V4 ? IPPROTO_IPIP : IPPROTO_IPV6,
-		.mark = why == SLR_R_fwd_orphan_chain ? SLR_MARK_SEARCH : 0,
+		.mark = p->mark,
 	};
 	err = push(ctx, h, c);
 	if (unlikely(err))

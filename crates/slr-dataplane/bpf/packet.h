@@ -32,7 +32,7 @@ struct pkt {
 	__u32 seq; /* TCP, host order */
 	union {
 		__be32 frag_id; /* of a fragment */
-		__u32 older; /* of what is none: the hops behind `hop` in its slot's memory, newest in the low 16 bits */
+		__u32 older; /* of what is none: the hops to try after `hop`, the first of them in the low 16 bits */
 	};
 	__u32 now; /* the clock */
 	__u8 family; /* AF_V4, AF_V6; 0 until known */
@@ -42,11 +42,13 @@ struct pkt {
 	__u8 frag; /* FRAG_* */
 	__u8 df; /* may not be fragmented (always, for IPv6) */
 	__u8 quiet; /* an ICMP error: draws no other (RFC 1122 3.2.2, RFC 4443 2.4 (e)) */
+	__u8 mark; /* SLR_MARK_*: through the hosts of `older` as well; 0: to `hop` alone */
 	/* The decision. */
 	__u16 hop;
 	__u16 hop_gen;
 	__u16 entropy;
 	__u16 subnet;
+	__u16 second; /* the slot's second choice, or 0 */
 };
 
 static __always_inline int parse_tcp(struct pkt *p, void *data, void *end, __u32 room)

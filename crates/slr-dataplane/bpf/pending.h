@@ -117,7 +117,34 @@ static __always_inline __u32 choose_way(struct pending_head *set, __u64 hash)
 	return best;
 }
 
-static __always_inline void record_new(struct pkt *p, struct pending *set, __u64 hash)
+/* A SYN on its way: for SLR_SECOND_MS its flow's packets go on to the slot's second choice if the first host has nobody who
+ * takes them (a crashed server whose health check has not failed yet). After that the second one's claim has pinned the
+ * flow, or the first one has it. */
+static __always_inline void give_second_chance(struct pkt *p, struct pending_head *set, __u32 way)
+{
+	__u64 until = bpf_ktime_get_ns() + SLR_SECOND_MS * 1000000ULL;
+
+	set->second[way] = p->second ? (until & ~0xffffULL) | p->second : 0;
+	if (!p->second)
+		return;
+	p->older = p->second;
+	p->mark = SLR_MARK_SECOND;
+}
+
+/* A packet of a pending flow, or of one that is being pinned anew: does it have a second chance? */
+static __always_inline bool has_second_chance(struct pkt *p, struct pending_head *set, __u32 way)
+{
+	__u64 word = set->second[way];
+
+	if (!(word & 0xffff) || p->frag || bpf_ktime_get_ns() >= (word & ~0xffffULL))
+		return false;
+	p->older = word & 0xffff;
+	p->mark = SLR_MARK_SECOND;
+	return true;
+}
+
+/* `chains`: orphans of its subnet are searched for, and first packets have a second chance. */
+static __always_inline void record_new(struct pkt *p, struct pending *set, __u64 hash, bool chains)
 {
 	__u32 way = choose_way(set->head, hash) & (SLR_PENDING_WAYS - 1);
 
@@ -127,6 +154,11 @@ static __always_inline void record_new(struct pkt *p, struct pending *set, __u64
 		set->v6->key[way] = p->k6;
 	set->head->seen[way] = p->now;
 	set->head->isn[way] = p->seq;
+	if (chains) {
+		if (p->proto != IPPROTO_TCP || p->frag)
+			p->second = 0;
+		give_second_chance(p, set->head, way);
+	}
 	*(volatile __u64 *)&set->head->path[way] = path_word(p);
 }
 

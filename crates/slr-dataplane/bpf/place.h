@@ -180,10 +180,17 @@ static __always_inline __u64 flow_hash(struct pkt *p, __u64 seed, __u32 mask)
 	return p->family == AF_V4 ? hash_v4(&p->k4, seed, mask) : hash_v6(&p->k6, seed, mask);
 }
 
+/* The first packet of a TCP connection. */
+static __always_inline bool is_first_syn(struct pkt *p)
+{
+	return p->proto == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
 /* Pick the hop of the flow's slot into p. The newest usable host of the slot's memory serves while the ring still points
- * to one that just went down. */
+ * to one that just went down; then the slot's second choice, which is no one for a connection that it never had. */
 static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 {
+	bool is_orphan = p->proto == IPPROTO_TCP && !is_first_syn(p);
 	__u32 slot;
 	ring_desc *at = map_lookup(&rings, &ring), desc;
 	ring_slot *lanes;
@@ -199,13 +206,19 @@ static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 	if (!lanes)
 		return SLR_R_drop_no_active_host;
 	lane = *lanes;
-	for (int i = 0; i < SLR_CHAIN_MAX; i++, lane >>= 16) {
+	p->second = lane >> 48;
+	for (int i = 0; i <= SLR_CHAIN_MAX; i++, lane >>= 16) {
 		__u32 n = lane & 0xffff;
 		struct hop *h = map_lookup(&hops, &n);
+
+		if (i == SLR_CHAIN_MAX && is_orphan)
+			break;
 
 		if (n && h && (h->flags & HOP_UP)) {
 			p->hop = n;
 			p->hop_gen = h->gen;
+			if (p->second == n)
+				p->second = 0;
 			if (!p->frag)
 				p->older = lane >> 16;
 			return 0;

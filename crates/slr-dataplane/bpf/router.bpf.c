@@ -16,13 +16,21 @@
 struct abi_anchor abi_anchor SEC(".data.abi");
 
 /* A packet of a pending flow: p holds its path. */
-static __always_inline int proceed(struct pkt *p, struct pending_head *set, __u32 way, struct router_config *cfg)
+static __always_inline int proceed(struct pkt *p, struct pending_head *set, __u32 way, struct router_config *cfg,
+				   bool chains)
 {
 	int why;
 
 	set->seen[way] = p->now;
-	if (is_first_syn(p))
+	if (is_first_syn(p)) {
 		set->isn[way] = p->seq; /* the port is used again: the next ACK continues this SYN */
+		if (chains && !p->frag) {
+			p->second = set->second[way];
+			give_second_chance(p, set, way);
+		}
+	} else if (chains && has_second_chance(p, set, way)) {
+		return SLR_R_fwd_pending;
+	}
 	if (!two_ended(p, set->isn[way]))
 		return SLR_R_fwd_pending;
 	why = pin(p, cfg);
@@ -38,6 +46,7 @@ separate int miss(struct pkt *p, __u64 hash)
 	struct subnet *sn;
 	struct pending set;
 	struct service s;
+	bool chains;
 	__u64 path;
 	__u32 way;
 	int err;
@@ -54,12 +63,13 @@ separate int miss(struct pkt *p, __u64 hash)
 	set = find_set(p, hash, cfg->pending_sets);
 	if (!set.head)
 		return SLR_R_unset;
+	chains = sn->flags & SUBNET_ORPHAN_CHAIN;
 	way = find_way(p, &set, hash);
 	if (way < SLR_PENDING_WAYS) {
 		path = set.head->path[way];
 		if (hop_of_path(path)) {
 			take_path_word(p, path);
-			return proceed(p, set.head, way, cfg);
+			return proceed(p, set.head, way, cfg, chains);
 		}
 		*(volatile __u64 *)&set.head->path[way] = 0; /* its host is gone: the flow is placed anew */
 	}
@@ -73,9 +83,13 @@ separate int miss(struct pkt *p, __u64 hash)
 	err = pick(p, s.ring, s.mask == MASK_ALL ? hash : flow_hash(p, cfg->seed, s.mask));
 	if (err)
 		return err;
-	if (p->proto == IPPROTO_TCP && !is_first_syn(p))
-		return sn->flags & SUBNET_ORPHAN_CHAIN && !p->frag ? SLR_R_fwd_orphan_chain : SLR_R_fwd_orphan_ring;
-	record_new(p, &set, hash);
+	if (p->proto == IPPROTO_TCP && !is_first_syn(p)) {
+		if (!chains || p->frag)
+			return SLR_R_fwd_orphan_ring;
+		p->mark = SLR_MARK_SEARCH;
+		return SLR_R_fwd_orphan_chain;
+	}
+	record_new(p, &set, hash, chains);
 	return SLR_R_fwd_new;
 }
 

@@ -24,6 +24,7 @@ mod policy;
 mod quota;
 mod ring;
 mod ring_size;
+mod second_choice;
 mod slot;
 mod table;
 

@@ -6,10 +6,11 @@ use slr_model::HopId;
 
 use crate::{
     HopSet, Member, Placement, RingBuilder, RingError, RingSize, Slot,
-    slot::{shift_in, slot_of},
+    second_choice::add_second_choices,
+    slot::{HISTORY_MASK, shift_in, slot_of},
 };
 
-/// The slots of a ring, as the kernel's table holds them (see [`Slot`]). The empty ring has none: there is no host.
+/// The slots of a ring (see [`Slot`]). The empty ring has none: there is no host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ring {
     slots: Vec<u64>,
@@ -42,8 +43,9 @@ impl Ring {
     }
 
     /// Adopts slots read back from the kernel's table, history and all. They are input: a ring has a valid size and
-    /// every slot at least one hop.
-    pub fn from_slots(slots: Vec<u64>) -> Result<Ring, RingError> {
+    /// every slot at least one hop. Second choices are not kept: they follow from the rest.
+    pub fn from_slots(mut slots: Vec<u64>) -> Result<Ring, RingError> {
+        slots.iter_mut().for_each(|slot| *slot &= HISTORY_MASK);
         if !slots.is_empty() {
             RingSize::new(slots.len())?;
         }
@@ -56,9 +58,17 @@ impl Ring {
         Ok(Ring { slots })
     }
 
-    /// The slots as the kernel's table holds them.
+    /// The slots as words, without their second choices.
     pub fn as_u64s(&self) -> &[u64] {
         &self.slots
+    }
+
+    /// The slots as the kernel's table holds them: the second choice of each is in bits 48 to 63, the host that first packets
+    /// are offered to when the current one refuses them. 0 if there is no other host.
+    pub fn to_kernel(&self) -> Vec<u64> {
+        let mut slots = self.slots.clone();
+        add_second_choices(&mut slots);
+        slots
     }
 
     /// The slots.

@@ -7,13 +7,16 @@ use crate::HopSet;
 /// Bits of one lane.
 const LANE_BITS: u32 = 16;
 const LANE_MASK: u64 = 0xffff;
-/// The lanes that hold hops: the fourth is zero and belongs to whoever extends the format.
-const HISTORY_MASK: u64 = 0x0000_ffff_ffff_ffff;
+/// The lanes that hold hops.
+pub(crate) const HISTORY_MASK: u64 = 0x0000_ffff_ffff_ffff;
+/// Where the kernel's table has the slot's second choice. It follows from the whole ring, so a slot does not hold it.
+pub(crate) const SECOND_SHIFT: u32 = 48;
 
 /// The current hop and up to two earlier ones, distinct, newest first.
 ///
 /// In memory and in the kernel's table it is one `u64`: lane *i*, bits 16*i* to 16*i* + 15, holds hop *i*; lane 0 is the
-/// current one, 0 means none, no hop follows a none, lane 3 is zero. One store writes it, so a reader never sees half.
+/// current one, 0 means none, no hop follows a none. One store writes it, so a reader never sees half. Lane 3 is zero here;
+/// the kernel's table has the slot's second choice there ([`crate::Ring::to_kernel`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Slot(u64);
@@ -30,7 +33,7 @@ impl Slot {
         Slot(hop.get() as u64)
     }
 
-    /// The slot as the kernel's table holds it.
+    /// The slot as the kernel's table holds it, without its second choice.
     pub const fn to_u64(self) -> u64 {
         self.0
     }

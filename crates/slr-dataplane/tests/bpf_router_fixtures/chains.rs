@@ -1,6 +1,7 @@
 //! Orphans where `orphan = "chain"`: a header for each host that the slot remembers, the newest one's outermost.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use slr_dataplane::reason::RouterReason as R;
 use slr_dataplane::router::Desired;
@@ -13,8 +14,9 @@ use crate::frames::*;
 
 pub const REASONS: [R; 1] = [R::FwdOrphanChain];
 
-/// What the tunnel headers of a search are marked with: docs/wire.md.
+/// What the tunnel headers of a search, and of a new connection with a second chance, are marked with: docs/wire.md.
 const SEARCH: u32 = 1;
+const SECOND: u32 = 2;
 
 /// A site whose orphans are searched for and whose slots have known nobody but `a`, on a router of its own.
 fn searching() -> Bed {
@@ -121,5 +123,91 @@ fn first_packets_and_known_flows_have_no_chain() {
         let fragment = if f.v6 { fragment.fragment_header(0, true, 7) } else { fragment.fragment(0, true) };
         let fragment = fragment.tcp(40001, 80).payload_len(64).build();
         assert_eq!(bed.send(&fragment).reason, R::FwdOrphanRing, "a fragment: the others have to follow it");
+    }
+}
+
+/// Hosts and marks of what was sent.
+fn legs_of(bed: &Bed, frame: &[u8], reason: R) -> Vec<Leg> {
+    let outcome = bed.send(frame);
+    assert_eq!(outcome.reason, reason);
+    let (legs, inner) = legs(&outcome.packet, &bed.desired);
+    assert_eq!(inner, datagram(frame));
+    assert_eq!(outcome.bytes, datagram(frame).len() as u64, "bytes counted are the client's");
+    legs
+}
+
+/// Two hosts behind IPv4 tunnels, and orphans are searched for: each slot has the other host as its second choice.
+fn paired() -> Bed {
+    let mut bed = searching();
+    bed.change(|desired| {
+        for (member, weight) in site::members_mut(desired) {
+            *weight = slr_model::Weight::new(if &**member == "v" { 0 } else { 100 }).unwrap();
+        }
+    });
+    bed
+}
+
+fn pair_of(legs: &[Leg]) -> bool {
+    let mut hosts: Vec<&str> = legs.iter().map(|leg| leg.0.as_str()).collect();
+    hosts.sort_unstable();
+    hosts == ["a", "b"] && legs.iter().all(|leg| leg.1 == SECOND)
+}
+
+/// The time for which a new connection has a second chance is over.
+fn wait_for_promotion(bed: &Bed, frame: &[u8]) -> Outcome {
+    let give_up = Instant::now() + Duration::from_secs(5);
+    loop {
+        let outcome = bed.send(frame);
+        if outcome.reason != R::FwdPending {
+            return outcome;
+        }
+        assert!(Instant::now() < give_up, "still pending");
+    }
+}
+
+#[test]
+fn a_new_connection_has_a_second_chance_for_a_while() {
+    for f in FAMILIES {
+        let bed = paired();
+        let begun = Instant::now();
+        let first = legs_of(&bed, &syn(f.client, 40000, f.any, 80), R::FwdNew);
+        assert!(pair_of(&first), "{first:?}");
+        let again = legs_of(&bed, &syn(f.client, 40000, f.any, 80), R::FwdPending);
+        assert_eq!(again, first, "a SYN that is sent again goes the same way");
+        // It does not pin: the first host may have refused. What follows the SYN closely goes its way.
+        let answered = bed.send(&ack(f.client, 40000, f.any, 80, 0));
+        if begun.elapsed() < Duration::from_millis(20) {
+            assert_eq!(answered.reason, R::FwdPending);
+            assert_eq!(legs(&answered.packet, &bed.desired).0, first);
+        }
+        let pinned = wait_for_promotion(&bed, &ack(f.client, 40000, f.any, 80, 1));
+        assert_eq!(pinned.reason, R::FwdPromoted);
+        assert_eq!(
+            legs(&pinned.packet, &bed.desired).0,
+            [Leg(first[0].0.clone(), 0)],
+            "without a claim the first host has it"
+        );
+        let later = legs_of(&bed, &ack(f.client, 40000, f.any, 80, 2), R::FwdEstablished);
+        assert_eq!(later, [Leg(first[0].0.clone(), 0)]);
+    }
+}
+
+#[test]
+fn who_has_no_second_choice_or_needs_none_gets_one_header() {
+    for f in FAMILIES {
+        let mut bed = paired();
+        assert_eq!(legs_of(&bed, &udp(f.client, 40000, f.any, 53), R::FwdNew).len(), 1, "UDP has nobody who refuses");
+        let first = legs_of(&bed, &syn(f.client, 40000, f.any, 80), R::FwdNew);
+        let (current, second) = (first[0].0.clone(), first[1].0.clone());
+        bed.change(|desired| site::host_mut(desired, &second).state = slr_model::HostState::Down);
+        let alone = legs_of(&bed, &syn(f.client, 40001, f.any, 80), R::FwdNew);
+        assert_eq!(alone.iter().map(|leg| leg.0.clone()).collect::<Vec<_>>(), [current]);
+    }
+    let mut ring = site::site();
+    only(&mut ring, "a");
+    let bed = Bed::new(ring);
+    for f in FAMILIES {
+        let plain = legs_of(&bed, &syn(f.client, 40000, f.any, 80), R::FwdNew);
+        assert_eq!(plain, [Leg("a".into(), 0)], "by configuration orphans are not searched for");
     }
 }

@@ -154,7 +154,7 @@ fn publish<K: Ord>(
         let range = arena.allocate(len)?;
         offset = range.offset;
         entry.range = Some(range);
-        let slots = entry.ring.as_u64s().to_vec();
+        let slots = entry.ring.to_kernel();
         writes.publish.push(RingWrite::Publish { ring_index, offset, slots, moved_slots });
     }
     writes.flip.push(RingWrite::Flip { ring_index, offset, len });

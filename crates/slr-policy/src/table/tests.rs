@@ -199,7 +199,7 @@ impl Kernel {
 }
 
 fn currents(slots: &[u64]) -> Vec<Option<HopId>> {
-    slots.iter().map(|&raw| Slot::from_u64(raw).unwrap().current()).collect()
+    Ring::from_slots(slots.to_vec()).unwrap().slots().map(Slot::current).collect()
 }
 
 fn any_wanted() -> impl Strategy<Value = BTreeMap<u8, Vec<u16>>> {
@@ -242,7 +242,7 @@ proptest! {
             prop_assert_eq!(kernel.users.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>());
             for (user, spec) in &wanted {
                 let (slots, _) = kernel.seen_by(*user).unwrap();
-                prop_assert_eq!(&slots, table.ring_of(user).unwrap().1.as_u64s());
+                prop_assert_eq!(&slots, &table.ring_of(user).unwrap().1.to_kernel());
                 let fresh = Ring::build(spec.members(), spec.placement()).unwrap();
                 prop_assert_eq!(currents(&slots), currents(fresh.as_u64s()));
                 prop_assert!(!removed.iter().any(|gone| Ring::from_slots(slots.clone()).unwrap().slots().any(|slot| slot.hops().any(|held| held == gone))));
