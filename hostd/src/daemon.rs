@@ -10,6 +10,7 @@ mod figures;
 mod install;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -19,8 +20,10 @@ use slr_daemon::metrics::Exporter;
 use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{admin, log, notify};
 use slr_dataplane::host::{Host, HostAdoption, HostDesired, HostOptions};
+use slr_model::FlowKey;
 use tokio::time::MissedTickBehavior;
 
+use crate::claims::Claims;
 use crate::config::Settings;
 use crate::health::{Finding, Watch};
 use crate::load::{Reading, Sampling};
@@ -54,8 +57,9 @@ pub fn run(config: &Path) -> Result<()> {
         tracing::info!("{}", daemon.summary());
         while !daemon.has_ended {
             let turn = tokio::select! {
-                biased; // an end first, then questions and news, then what can wait
+                biased; // an end first, then flows that somebody waits for, then questions and news, then what can wait
                 signal = signals.next() => Turn::Signal(signal),
+                flows = daemon.claims.next() => Turn::Claims(flows),
                 call = calls.next() => Turn::Call(call),
                 event = daemon.parents.next() => Turn::Event(event),
                 finding = daemon.watch.next() => Turn::Finding(finding),
@@ -77,6 +81,7 @@ pub fn run(config: &Path) -> Result<()> {
 /// What a turn of the loop is about.
 enum Turn {
     Signal(Signal),
+    Claims(Arc<[FlowKey]>),
     Call(Call),
     Event(LinkEvent),
     Finding(Finding),
@@ -94,6 +99,7 @@ struct Daemon {
     host: Host,
     desired: HostDesired,
     peers: Peers,
+    claims: Claims,
     // What is watched, on tasks.
     watch: Watch,
     sampling: Sampling,
@@ -127,6 +133,7 @@ impl Daemon {
             HostAdoption::Upgraded { from } => tracing::info!(from, "takes over from another version"),
         }
         let mut daemon = Self {
+            claims: Claims::of(&host)?,
             config,
             links,
             host,
@@ -163,6 +170,7 @@ impl Daemon {
         match turn {
             Turn::Signal(Signal::Stop) => self.stop(),
             Turn::Signal(Signal::Reload) => self.reload_logged().await,
+            Turn::Claims(flows) => self.parents.claim(&flows),
             Turn::Call(call) => self.answer(call).await,
             Turn::Event(event) => self.hear(event).await,
             Turn::Finding(finding) => self.find(finding),

@@ -8,6 +8,7 @@
 
 mod advert;
 mod check;
+mod claims;
 mod cli;
 mod config;
 mod daemon;

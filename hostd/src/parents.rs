@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use ipnet::IpNet;
 use slr_control::{ChildLink, Endpoint, LinkEvent, Target, Trust, TrustFiles};
-use slr_model::{Advert, HostState, Identity, NodeName, Role, ServiceKey};
+use slr_model::{Advert, FlowKey, HostState, Identity, NodeName, Role, ServiceKey};
 use slr_session::conversation::{BackoffSettings, ChildEvent, ChildPhase, ChildSettings, Counters};
 use slr_wire::Code;
 use tokio::sync::{mpsc, watch};
@@ -138,6 +139,11 @@ impl Parents {
         event
     }
 
+    /// Tells every parent that this host has these flows.
+    pub fn claim(&self, flows: &Arc<[FlowKey]>) {
+        self.links.values().for_each(|link| link.link.claim(flows.clone()));
+    }
+
     /// Answers an order.
     pub fn ordered(&self, parent: &NodeName, id: u64, outcome: Result<(), String>) {
         if let Some(link) = self.links.get(parent) {
@@ -250,7 +256,7 @@ fn child_settings(settings: &Settings, incarnation: u64) -> ChildSettings {
 }
 
 /// Reads the certificates and sees that they are this host's: a parent would refuse anything else, but later and elsewhere.
-pub fn trust(control: &Control, settings: &Settings) -> Result<std::sync::Arc<Trust>> {
+pub fn trust(control: &Control, settings: &Settings) -> Result<Arc<Trust>> {
     let trust = Trust::load(TrustFiles {
         ca: control.ca.clone(),
         certificate: control.certificate.clone(),

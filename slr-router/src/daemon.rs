@@ -42,6 +42,7 @@ use crate::control::{Control, News};
 use crate::forget;
 use crate::keepalive;
 use crate::links::{Report, Watcher};
+use crate::recovery;
 use crate::show;
 use crate::state::State;
 
@@ -109,6 +110,8 @@ struct Daemon {
     calls: Calls,
     figures: Figures,
     announcing: Option<Announcing>,
+    /// What became of claims.
+    claims: recovery::Claims,
     /// Whoever asked for the reload that is being decided.
     waiting: Option<Call>,
     /// Whether systemd was told that we are up.
@@ -151,6 +154,7 @@ impl Daemon {
             calls,
             figures,
             announcing,
+            claims: recovery::Claims::default(),
             waiting: None,
             is_ready: false,
         })
@@ -229,6 +233,7 @@ impl Daemon {
             Ok(Request::Show(what)) => {
                 let answer = match what {
                     show::What::Announce => self.show_announced(),
+                    show::What::Recovery => show::recovery::answer(self.core.plane(), &self.claims),
                     what => show::answer(&what, &self.core, Instant::now()),
                 };
                 call.answer(answer.map_err(|error| format!("{error:#}")));

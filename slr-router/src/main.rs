@@ -19,6 +19,7 @@ mod hosts;
 mod keepalive;
 mod links;
 mod metrics;
+mod recovery;
 mod replay;
 mod show;
 mod state;

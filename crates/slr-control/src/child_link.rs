@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
-use slr_model::{Advert, HostState, Identity, NodeName, ServiceKey};
+use slr_model::{Advert, FlowKey, HostState, Identity, NodeName, ServiceKey};
 use slr_session::conversation::{Child, ChildEvent, ChildPhase, ChildSettings, Counters};
 use slr_wire::Code;
 use tokio::sync::{mpsc, watch};
@@ -80,6 +80,7 @@ pub struct ChildLink {
 enum Command {
     Ordered { id: u64, outcome: Result<(), String> },
     Withdraw { reason: String },
+    Claim { flows: Arc<[FlowKey]> },
 }
 
 impl ChildLink {
@@ -126,6 +127,12 @@ impl ChildLink {
     pub fn ordered(&self, id: u64, outcome: Result<(), String>) {
         // An answer too many is one that nobody asked for.
         let _ = self.commands.try_send(Command::Ordered { id, outcome });
+    }
+
+    /// Tells the parent that this node has these flows. While the link is busy, or there is no session, they are not told:
+    /// their next packets are searched for again.
+    pub fn claim(&self, flows: Arc<[FlowKey]>) {
+        let _ = self.commands.try_send(Command::Claim { flows });
     }
 
     /// Goes away in order: the parent forgets this node's services. The link ends; see [`ChildLink::finished`].
@@ -207,6 +214,7 @@ impl Task {
     fn command(&mut self, command: Command) {
         match command {
             Command::Ordered { id, outcome } => self.run.conversation.ordered(id, outcome),
+            Command::Claim { flows } => self.run.conversation.claim(Instant::now(), &flows),
             Command::Withdraw { reason } => {
                 if let Some(mut next) = self.next.take() {
                     next.close(Code::GoingAway, &reason);

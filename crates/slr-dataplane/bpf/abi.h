@@ -264,6 +264,16 @@ enum slr_host_const {
 	SLR_SHORT_MAX = 8, /* prefixes of a kind that are scanned; more are looked up in a trie, which costs 20 ns a time */
 	TRIE_SERVED_V4 = 1 << 0,
 	TRIE_SERVED_V6 = 1 << 1,
+	SLR_CLAIMED = 65536, /* flows that were claimed lately; LRU: one that is forgotten is claimed again, a datagram at most */
+	SLR_CLAIMS_BYTES = 1 << 18, /* 5,400 claims that the daemon has not read: what a CPU may tell at once, and room */
+	SLR_CLAIM_EVERY_MS = 100, /* a claim that was lost is made good by the flow's next packet after this */
+	SLR_CLAIMS_PER_S = 10000, /* and CPU: more than the parents take from one host */
+	SLR_CLAIMS_BURST = 2048,
+	CLAIM_TOLD = 0,
+	CLAIM_REPEATED = 1, /* claimed less than SLR_CLAIM_EVERY_MS ago */
+	CLAIM_LIMITED = 2, /* beyond the rate */
+	CLAIM_LOST = 3, /* the daemon does not read */
+	CLAIM_NUM = 4,
 	UDP_OWNER_SOCKET = 0,
 	UDP_OWNER_CGROUP = 1,
 };
@@ -322,6 +332,15 @@ struct host_usage {
 	__u64 tx_bytes;
 };
 
+/* A flow that this host has and a router searches for: to the daemon. IPv4 addresses are mapped. */
+struct claim {
+	struct slr_addr client;
+	struct slr_addr vaddr;
+	__be16 client_port;
+	__be16 vport;
+	__u32 proto;
+};
+
 /* Who spoke to us: a client, to one socket or to any socket of one cgroup. */
 struct udp_peer {
 	__u64 owner; /* socket cookie, or cgroup id */
@@ -349,4 +368,5 @@ _Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");
 _Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");
 _Static_assert(sizeof(struct keepalive) == 24, "on the wire");
 _Static_assert(sizeof(struct udp_peer) == 32, "no padding in a key");
+_Static_assert(sizeof(struct claim) == 40, "no padding in a key");
 _Static_assert(sizeof(struct host_usage) == 32, "no padding in a value");

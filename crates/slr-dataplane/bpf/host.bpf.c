@@ -53,12 +53,15 @@ static __always_inline int receive(struct xdp_md *ctx, struct tunnel *t)
 	end = (void *)(long)ctx->data_end;
 	t->content &= 0x1ff;
 	what = t->proto == IPPROTO_IPIP ? inspect_v4(t, data, end) : inspect_v6(t, data, end);
-	if (likely(!what))
+	if (likely(!what)) {
+		if (unlikely(t->mark))
+			ask_socket(ctx, t);
 		what = deliver(ctx, t);
-	else if (what == CONTENT_TUNNEL)
+	} else if (what == CONTENT_TUNNEL) {
 		what = chain(ctx, t);
-	else if (what == CONTENT_FOR_US)
+	} else if (what == CONTENT_FOR_US) {
 		what = keepalive(ctx, t);
+	}
 	return what;
 }
 

@@ -4,6 +4,7 @@
  * registered sources only, go on to listed addresses only, and are one header shorter each time. */
 #pragma once
 
+#include "host_claim.h"
 #include "host_packet.h"
 
 /* The datagram inside all headers. */
@@ -77,47 +78,53 @@ static __always_inline int peel(struct innermost *in, void *data, void *end)
 	return SLR_H_drop_chain_deep;
 }
 
-/* Does a socket of this kind want the segment? A listener wants SYNs, and ACKs that carry a cookie of its own. */
-static __always_inline bool wants(struct bpf_sock *sk, void *ip, __u32 ip_len, struct tcphdr *th)
+/* What a socket is to a segment. */
+#define WANTS_NOT 0
+#define WANTS_NEW 1 /* a listener, and a SYN */
+#define WANTS_OWN 2 /* the flow is this socket's, or continues a cookie of this listener's */
+
+static __always_inline int wants(struct bpf_sock *sk, void *ip, __u32 ip_len, struct tcphdr *th)
 {
 	if (sk->state != BPF_TCP_LISTEN)
-		return true;
+		return WANTS_OWN;
 	if (th->syn && !th->ack && !th->rst)
-		return true;
-	return th->ack && !th->syn && !th->rst && !bpf_tcp_check_syncookie(sk, ip, ip_len, th, sizeof(*th));
+		return WANTS_NEW;
+	if (th->ack && !th->syn && !th->rst && !bpf_tcp_check_syncookie(sk, ip, ip_len, th, sizeof(*th)))
+		return WANTS_OWN;
+	return WANTS_NOT;
 }
 
-static __always_inline bool has_socket_v4(struct xdp_md *ctx, struct innermost *in, __u32 netns)
+static __always_inline int socket_of_v4(struct xdp_md *ctx, struct innermost *in, __u32 netns)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct iphdr *ip = data + (in->at & OFFSET_MASK);
 	struct tcphdr *th = (void *)(ip + 1);
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *sk;
-	bool wanted;
+	int wanted;
 
 	if ((void *)(th + 1) > end || in->end - in->at < sizeof(*ip) + sizeof(*th))
-		return false;
+		return WANTS_NOT;
 	tuple.ipv4.saddr = ip->saddr;
 	tuple.ipv4.daddr = ip->daddr;
 	tuple.ipv4.sport = th->source;
 	tuple.ipv4.dport = th->dest;
 	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), netns, 0);
 	if (!sk)
-		return false;
+		return WANTS_NOT;
 	wanted = wants(sk, ip, sizeof(*ip), th);
 	bpf_sk_release(sk);
 	return wanted;
 }
 
-static __always_inline bool has_socket_v6(struct xdp_md *ctx, struct innermost *in, __u32 netns)
+static __always_inline int socket_of_v6(struct xdp_md *ctx, struct innermost *in, __u32 netns)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *ip = data + (in->at & OFFSET_MASK);
 	struct tcphdr *th = (void *)(ip + 1);
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *sk;
-	bool wanted;
+	int wanted;
 
 	if ((void *)(th + 1) > end || in->end - in->at < sizeof(*ip) + sizeof(*th))
 		return false;
@@ -127,10 +134,46 @@ static __always_inline bool has_socket_v6(struct xdp_md *ctx, struct innermost *
 	tuple.ipv6.dport = th->dest;
 	sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), netns, 0);
 	if (!sk)
-		return false;
+		return WANTS_NOT;
 	wanted = wants(sk, ip, sizeof(*ip), th);
 	bpf_sk_release(sk);
 	return wanted;
+}
+
+static __noinline int socket_of(struct xdp_md *ctx, struct innermost *in, __u32 netns)
+{
+	if (!in)
+		return WANTS_NOT;
+	return in->proto == IPPROTO_IPIP ? socket_of_v4(ctx, in, netns) : socket_of_v6(ctx, in, netns);
+}
+
+/* Shall the routers hear that this host has the flow? What is searched for: if the flow is a socket's already. A new
+ * connection with a second chance: if another host has passed it on, since a router takes the first for its own. */
+static __always_inline bool is_to_claim(struct tunnel *t, int wanted)
+{
+	if (likely(!t->mark))
+		return false;
+	if (t->mark == SLR_MARK_SEARCH)
+		return wanted == WANTS_OWN;
+	return t->mark == SLR_MARK_SECOND && wanted != WANTS_NOT && !(t->peer & TUNNEL_ROUTER);
+}
+
+/* The last header of a chain: it is delivered in any case, but is it this host's? */
+static __noinline int ask_socket(struct xdp_md *ctx, struct tunnel *t)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct innermost in = {};
+
+	if (!t || !t->cfg)
+		return 0;
+	in.at = t->content;
+	in.end = t->end;
+	in.proto = t->proto;
+	if (peel(&in, data, end) || in.upper != IPPROTO_TCP || !in.plain)
+		return 0;
+	if (is_to_claim(t, socket_of(ctx, &in, t->cfg->socket_netns)))
+		return claim(ctx, in.at, in.proto);
+	return 0;
 }
 
 /* The innermost datagram's addresses: t->subnet and 1 if it is for a subnet of ours, 0 if not, or a reason. */
@@ -211,8 +254,7 @@ static __noinline int chain(struct xdp_md *ctx, struct tunnel *t)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct innermost in = {};
-	bool mine = false;
-	int what;
+	int mine = WANTS_NOT, what;
 
 	if (!t || !t->cfg)
 		return SLR_H_unset;
@@ -227,10 +269,13 @@ static __noinline int chain(struct xdp_md *ctx, struct tunnel *t)
 	if (what > 1)
 		return what;
 	if (what && in.upper == IPPROTO_TCP && in.plain)
-		mine = in.proto == IPPROTO_IPIP ? has_socket_v4(ctx, &in, t->cfg->socket_netns) :
-						  has_socket_v6(ctx, &in, t->cfg->socket_netns);
+		mine = socket_of(ctx, &in, t->cfg->socket_netns);
 	if (!mine)
 		return relay(ctx, t);
+	if (is_to_claim(t, mine))
+		claim(ctx, in.at, in.proto);
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
 	in.at &= OFFSET_MASK;
 	if (combine_ecn(data, end, in.at, in.tos, in.proto == IPPROTO_IPV6))
 		return SLR_H_drop_ecn;

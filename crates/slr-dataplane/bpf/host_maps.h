@@ -78,6 +78,35 @@ struct {
 	__type(value, struct udp_source);
 } udp_connected SEC(".maps");
 
+/* Flows to claim. Written here, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SLR_CLAIMS_BYTES);
+} claims SEC(".maps");
+
+/* When a flow was claimed last, in nanoseconds of the monotonic clock. Written and read here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct claim);
+	__type(value, __u64);
+	__uint(max_entries, SLR_CLAIMED);
+} claimed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct bucket);
+	__uint(max_entries, 1);
+} claim_bucket SEC(".maps");
+
+/* CLAIM_*: what became of claims. Written here, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, CLAIM_NUM);
+} claim_counts SEC(".maps");
+
 /* What happened: per reason and per virtual subnet. Written here, read by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

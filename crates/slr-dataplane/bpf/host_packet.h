@@ -22,6 +22,7 @@ struct tunnel {
 	__u32 subnet; /* of the datagram's destination */
 	__u8 proto; /* what it carries: IPPROTO_IPIP or IPPROTO_IPV6 */
 	__u8 tos;
+	__u8 mark; /* SLR_MARK_*, or 0: as the sender wrote it into the tunnel header */
 };
 
 /* Have we a tunnel address of this family? */
@@ -63,6 +64,7 @@ static __always_inline int open_v4(struct tunnel *t, void *data, void *end, __u6
 	t->end = off + len;
 	t->proto = ip->protocol;
 	t->tos = ip->tos;
+	t->mark = bpf_ntohs(ip->id) <= SLR_MARK_SECOND ? bpf_ntohs(ip->id) : 0;
 	return 0;
 }
 
@@ -122,6 +124,7 @@ static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *d
 	t->content = off + sizeof(*ip);
 	t->end = t->content + bpf_ntohs(ip->payload_len);
 	t->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	t->mark = ip->flow_lbl[0] & 0xf;
 	malformed = ip->version != 6 || t->end > frame;
 	t->peer = sender_v6(t->cfg, &ip->saddr);
 	if (unlikely(!is_tunnel(t->proto))) {

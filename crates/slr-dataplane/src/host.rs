@@ -7,6 +7,7 @@
 mod abi;
 mod apply;
 mod cgroup;
+mod claims;
 mod desired;
 mod egress;
 mod report;
@@ -26,6 +27,7 @@ pub use crate::table::MapError;
 pub use crate::xdp::{AttachError, Attachment, XdpMode};
 pub use apply::{HostApplied, HostApplyError};
 pub use cgroup::CgroupError;
+pub use claims::{ClaimCounts, ClaimReader};
 pub use desired::{HostDesired, SocketScope};
 pub use egress::EgressError;
 pub use report::{PeerStatus, SubnetUsage};

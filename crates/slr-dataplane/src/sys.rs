@@ -20,6 +20,17 @@ fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
+/// Add an element to a map of which `key` and `value` have the sizes; an error if it is there. libbpf-rs loses the number of
+/// the error, which tells a full map from a fault.
+pub fn insert(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    let flags = libbpf_sys::BPF_NOEXIST.into();
+    // SAFETY: both are read for as long as the map says; Table has checked that its types are.
+    check(unsafe {
+        libbpf_sys::bpf_map_update_elem(map.as_raw_fd(), key.as_ptr().cast(), value.as_ptr().cast(), flags)
+    })
+    .map(drop)
+}
+
 /// Attach an XDP program to an interface with `XDP_FLAGS_*`; the link lives as long as the descriptor or its pin.
 pub fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
     // SAFETY: an all-zero options struct is valid; `sz` says how much of it there is.

@@ -30,7 +30,7 @@ pub struct Table<K, V> {
     types: PhantomData<(K, V)>,
 }
 
-fn io_error(e: libbpf_rs::Error) -> io::Error {
+pub(crate) fn io_error(e: libbpf_rs::Error) -> io::Error {
     match e.kind() {
         ErrorKind::NotFound => io::Error::from_raw_os_error(libc::ENOENT),
         _ => io::Error::other(e.to_string()),
@@ -66,12 +66,12 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.map.update(key.bytes(), value.bytes(), MapFlags::ANY).map_err(|e| self.failed("write")(io_error(e)))
     }
 
-    /// Write unless the key has a value; false if it had one.
+    /// Write unless the key has a value; false if it had one. A table without room says E2BIG.
     pub fn put_new(&self, key: &K, value: &V) -> Result<bool, MapError> {
-        match self.map.update(key.bytes(), value.bytes(), MapFlags::NO_EXIST) {
+        match sys::insert(self.map.as_fd(), key.bytes(), value.bytes()) {
             Ok(()) => Ok(true),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(e) => Err(self.failed("write")(io_error(e))),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(self.failed("write")(e)),
         }
     }
 

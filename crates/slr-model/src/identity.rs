@@ -253,6 +253,11 @@ impl Identity {
         self.tunnels.iter().any(|tunnel| tunnel.contains(&prefix))
     }
 
+    /// Whether the node may serve this virtual address.
+    pub fn allows_virtual_address(&self, address: IpAddr) -> bool {
+        self.subnets.iter().any(|allowed| allowed.net().contains(&address))
+    }
+
     /// Whether the node may advertise the whole of this range.
     pub fn allows_subnet(&self, subnet: VirtualSubnet) -> bool {
         self.subnets.iter().any(|allowed| allowed.net().contains(&subnet.net()))

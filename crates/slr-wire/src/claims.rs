@@ -69,6 +69,7 @@ mod tests {
             let mut found = Vec::new();
             for claims in Claims::split(flows(number)) {
                 let bytes = Message::Claims(claims.clone()).encode_datagram().unwrap();
+                assert!(Message::looks_like_claims(&bytes));
                 assert_eq!(Message::decode(&bytes), Ok(Message::Claims(claims.clone())));
                 found.extend(claims.flows);
             }

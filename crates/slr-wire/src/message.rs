@@ -28,6 +28,9 @@ pub enum Message {
     Claims(Claims),
 }
 
+/// The first byte of an envelope with claims: field 13, of a length (protobuf's encoding of fields).
+const CLAIMS_TAG: u8 = 13 << 3 | 2;
+
 /// How messages travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Channel {
@@ -58,6 +61,11 @@ impl Message {
             Field::Ask(proto::Ask {}) => Message::Ask(Ask),
             Field::Claims(found) => Message::Claims(Claims::read(found)?),
         })
+    }
+
+    /// Whether a datagram begins as claims do: their rate is limited apart from that of others, and before they are decoded.
+    pub fn looks_like_claims(datagram: &[u8]) -> bool {
+        datagram.first() == Some(&CLAIMS_TAG)
     }
 
     /// The message as a frame: its length, then its envelope.

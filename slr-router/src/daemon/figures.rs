@@ -102,6 +102,9 @@ impl Daemon {
         self.add_rings(&mut snapshot);
         self.add_control(&mut snapshot);
         self.add_announcements(&mut snapshot);
+        let claimed = self.claims.data_plane;
+        snapshot.claims = vec![("pinned", claimed.pinned), ("known", claimed.known)];
+        snapshot.claims.extend(self.claims.refused());
         Ok(snapshot)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slr_control::{HubEvent, LinkEvent};
-use slr_model::{Identity, NodeName};
+use slr_model::{FlowKey, Identity, NodeName};
 use slr_session::cluster::{Cluster, ClusterSettings};
 use slr_session::conversation::{ChildEvent, ParentEvent, PeerEvent};
 use slr_session::registry::{Cause, ConnectionId, Hello, PathReport, PathView, Refusal, RefusalCode, SessionId};
@@ -15,6 +15,7 @@ use super::core::Effect;
 use crate::config;
 use crate::control::{self, News};
 use crate::keepalive::{Path, Target, TargetReport};
+use crate::recovery;
 use crate::state::State;
 
 /// Members of a cluster are few, and flows wait for a publisher's successor: they hear each other more often than hosts are
@@ -83,10 +84,32 @@ impl Daemon {
                 // Of a connection that has lost its name meanwhile nothing counts; it is being closed.
                 let _ = self.core.tell(now, |r| r.advert(id, advert.sequence, advert.full, advert.advert, now));
             }
+            ParentEvent::Claimed { flows } => self.claimed(id, identity, flows),
             ParentEvent::Withdrawn { reason } => self.core.tell(now, |r| r.withdraw(id, &reason, now)),
             ParentEvent::Ended { why, .. } => self.core.tell(now, |r| r.connection_lost(id, &why, now)),
             // Answered to whoever gave the order.
             ParentEvent::Ordered { .. } => {}
+        }
+    }
+
+    /// A host has flows that were searched for. It may claim what its certificate has, and only for itself.
+    fn claimed(&mut self, id: ConnectionId, identity: &Identity, flows: Vec<FlowKey>) {
+        let counts = &mut self.claims;
+        if self.core.fleet().registry().owner(id).is_none() {
+            counts.no_session += flows.len() as u64;
+            return;
+        }
+        let (flows, refused) = recovery::allowed(identity, flows);
+        if refused > 0 {
+            counts.not_allowed += refused;
+            tracing::debug!(host = %identity.name, flows = refused, "claims refused: its certificate does not have the virtual addresses");
+        }
+        match self.core.plane().claim(&identity.name, &flows) {
+            Ok(claimed) => {
+                counts.data_plane.add(&claimed);
+                tracing::debug!(host = %identity.name, ?claimed, "flows claimed");
+            }
+            Err(error) => tracing::warn!(host = %identity.name, "claimed flows are not pinned: {error}"),
         }
     }
 

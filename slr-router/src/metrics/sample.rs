@@ -43,6 +43,7 @@ pub fn sample() -> Snapshot {
             longest: Duration::from_millis(12),
             evaluation: Some(Duration::from_micros(800)),
         },
+        claims: vec![("pinned", 120), ("known", 3), ("owned", 1)],
         certificates: vec![("own", 4_000_000_000), ("ca", 4_100_000_000), ("crl", 4_000_000_000)],
     }
 }

@@ -116,6 +116,7 @@ impl Snapshot {
         each(text, &name::ANNOUNCED, &announced, |s, (net, level)| states(s, &[net], &ANNOUNCED_LEVELS, level));
         each(text, &name::ANNOUNCE_CHANGES, &self.announce_changes, |s, (level, n)| s.add(&[level], *n));
         each(text, &name::ANNOUNCE_FAILING, self.announce_failing.as_slice(), |s, fails| s.add(&[], *fails));
+        each(text, &name::CLAIMS, &self.claims, |s, (result, n)| s.add(&[result], *n));
         let Config { reloads_applied, reloads_refused, is_last_good, in_force_since_s } = self.config;
         let reloads = [("applied", reloads_applied), ("refused", reloads_refused)];
         each(text, &name::RELOADS, &reloads, |s, (result, n)| s.add(&[result], *n));

@@ -1,19 +1,19 @@
 //! A router that has forgotten its flows after the ring has changed: each flow's packets find their host through the hosts that
-//! their slot has had.
+//! their slot has had, and the host claims the flow. And a server that crashes: new connections are taken by another host.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use slr_testkit::{eventually, require_root};
+use xtask::knocks::Knocks;
 use xtask::load::start_servers;
+use xtask::servers;
 use xtask::site::{HOSTS, Site, SiteOptions, VIRTUAL};
 use xtask::traffic;
 
 const SOON: Duration = Duration::from_secs(20);
 /// Connections of each kind and family: requests to nginx, questions to `probe serve`.
 const FLOWS: usize = 40;
-
-/// What a flow asks and is answered after the router has forgotten it, at the least.
-const PACKETS: u64 = 20 * FLOWS as u64;
 
 fn options() -> SiteOptions {
     let policy = "[policy]\ncost = \"1.0 / weight\"\nbudget = 1.0\nslow_start_s = 1\n";
@@ -62,16 +62,62 @@ fn forgotten_flows_find_their_hosts_although_the_ring_has_changed() {
     assert_eq!(site.reason("slr1", "fwd_orphan_chain").unwrap(), 0, "no flow is forgotten yet");
     let (answer, accepted) = site.tell("slr1", "slr-router", &["flows", "forget", "--all"]).unwrap();
     assert!(accepted, "{answer}");
-    eventually(SOON, "packets of flows that nobody knows", || {
-        site.reason("slr1", "fwd_orphan_chain").unwrap() > PACKETS
-    });
+    // Every flow speaks ten times a second. Its first packet is searched for; then its host has claimed it.
+    eventually(SOON, "flows claimed", || claimed(&site) >= 2 * FLOWS as u64 && pinned(&site) >= 2 * FLOWS);
     let (relayed, found) = (sum(&site, "relay_chain"), sum(&site, "deliver_chain"));
+    let searched = site.reason("slr1", "fwd_orphan_chain").unwrap();
+    let began = site.reason("slr1", "fwd_established").unwrap();
+    eventually(SOON, "packets of pinned flows", || {
+        site.reason("slr1", "fwd_established").unwrap() > began + 20 * FLOWS as u64
+    });
+    let later = site.reason("slr1", "fwd_orphan_chain").unwrap() - searched;
     flows.interrupt().unwrap();
     let report = flows.finish().unwrap();
     report.assert_clean("flows that the router has forgotten");
     println!(
-        "{} flows; {relayed} packets passed on by hosts, {found} found their host before the chain's end",
+        "{} flows; {searched} packets searched for, {relayed} of them passed on by hosts, {found} found their host before \
+         the chain's end; {later} searched for after the claims",
         report.total("started")
     );
-    assert!(relayed > PACKETS / 10 && found > 0, "relayed {relayed}, found before the chain's end {found}");
+    assert!(relayed > 0 && found > 0, "relayed {relayed}, found before the chain's end {found}");
+    assert!(later < 2 * FLOWS as u64, "{later} packets were searched for although their flows were claimed");
+    let recovery = site.show("recovery").unwrap();
+    for (why, flows) in recovery["claims"]["refused"].as_object().unwrap() {
+        assert_eq!(flows, 0, "claims refused: {why}: {recovery}");
+    }
+}
+
+/// Flows that were pinned because their host claimed them.
+fn claimed(site: &Site) -> u64 {
+    site.show("recovery").unwrap()["rungs"]["chain"].as_u64().unwrap()
+}
+
+#[test]
+fn no_new_connection_is_refused_while_a_server_is_dead() {
+    require_root();
+    let site = Site::up("second", options()).unwrap();
+    start_servers(&site).unwrap();
+    eventually(SOON, "shares", || HOSTS.iter().all(|host| percent(&site, host) > 25.0));
+    let knocks = Knocks::start(&site).unwrap();
+    servers::signal_nginx(&site, "h1", Signal::SIGKILL).unwrap();
+    let killed = Instant::now();
+    // Until the health check has failed, and for as long again.
+    eventually(SOON, "the ring without it", || percent(&site, "h1") == 0.0);
+    let out_of_ring = killed.elapsed();
+    eventually(2 * SOON, "as long again", || killed.elapsed() > 2 * out_of_ring);
+    let done = knocks.stop();
+    let after: Vec<_> = done.iter().filter(|knock| knock.at > killed).collect();
+    let meanwhile = after.iter().filter(|knock| knock.at < killed + out_of_ring).count();
+    let refused: Vec<_> = after.iter().filter(|knock| !knock.is_served()).collect();
+    println!(
+        "{} new connections, {meanwhile} of them in the {out_of_ring:?} before the ring left the host out; {} passed on, {} \
+         claimed; slowest {:?}",
+        after.len(),
+        site.reason("h1", "relay_chain").unwrap(),
+        claimed(&site),
+        after.iter().map(|knock| knock.took).max().unwrap(),
+    );
+    assert!(meanwhile > 10, "too few to tell anything: {meanwhile}");
+    assert!(site.reason("h1", "relay_chain").unwrap() > 0, "nobody was passed on: this tests nothing");
+    assert!(refused.is_empty(), "{} of {} were not served: {refused:?}", refused.len(), after.len());
 }

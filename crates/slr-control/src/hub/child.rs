@@ -128,7 +128,7 @@ impl Task {
             ParentEvent::Hello(hello) => {
                 info!(name = %identity.name, role = %identity.role, remote = %view.remote, software = hello.software, "hello");
             }
-            ParentEvent::Advert(_) | ParentEvent::Withdrawn { .. } => {}
+            ParentEvent::Advert(_) | ParentEvent::Claimed { .. } | ParentEvent::Withdrawn { .. } => {}
         }
         let identity = identity.clone();
         shared.tell(HubEvent::Child { id: view.id, identity, remote: view.remote, event }).await;

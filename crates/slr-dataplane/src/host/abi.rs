@@ -6,7 +6,9 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/host.skel.rs"));
 }
 
-pub use skeleton::types::{counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6, slr_host_const};
+pub use skeleton::types::{
+    claim, counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6, slr_addr, slr_host_const,
+};
 
 use crate::abi::Pod;
 
@@ -20,4 +22,4 @@ macro_rules! pod {
     };
 }
 
-pod!(counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6);
+pod!(claim, counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6);

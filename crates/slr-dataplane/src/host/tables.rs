@@ -13,6 +13,7 @@ pub struct Tables {
     pub served_v6: Table<prefix_v6, u32>,
     pub reasons: PerCpu<counter>,
     pub usage: PerCpu<host_usage>,
+    pub claim_counts: PerCpu<u64>,
 }
 
 impl Tables {
@@ -26,6 +27,7 @@ impl Tables {
             served_v6: Table::open(loaded, "served_v6")?,
             reasons: PerCpu::open(loaded, "reasons")?,
             usage: PerCpu::open(loaded, "usage")?,
+            claim_counts: PerCpu::open(loaded, "claim_counts")?,
         })
     }
 }

@@ -113,7 +113,7 @@ fn congestion_on_our_leg_is_carried_on() {
 }
 
 /// A namespace in which the virtual subnets and the clients are local, so that both ends of a connection are there.
-fn namespace() -> NetNs {
+pub fn namespace() -> NetNs {
     slr_testkit::require_root();
     let ns = NetNs::new().unwrap();
     ns.ip_batch(
@@ -126,7 +126,7 @@ fn namespace() -> NetNs {
     ns
 }
 
-fn connect(client: &str, server: std::net::SocketAddr) -> (TcpStream, u16) {
+pub fn connect(client: &str, server: std::net::SocketAddr) -> (TcpStream, u16) {
     let domain = if server.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::STREAM, None).unwrap();
     socket.bind(&std::net::SocketAddr::new(client.parse().unwrap(), 0).into()).unwrap();

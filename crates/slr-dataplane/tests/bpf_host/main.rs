@@ -3,6 +3,7 @@
 mod bed;
 mod chain;
 mod change;
+mod claims;
 mod deliver;
 mod egress;
 mod keepalive;

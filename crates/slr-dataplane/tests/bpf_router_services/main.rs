@@ -5,6 +5,7 @@
 mod common;
 
 mod census;
+mod claims;
 mod moved;
 mod scene;
 mod unpin;

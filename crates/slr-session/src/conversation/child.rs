@@ -11,19 +11,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use slr_model::{Advert, HostState, Role, ServiceKey};
+use slr_model::{Advert, FlowKey, HostState, Role, ServiceKey};
 use slr_wire::{
-    AdvertError, AdvertPart, Assembly, Channel, Code, Hello, Message, Order, Ordered, Refused, Roster, RosterNode,
-    RosterPart, Welcome, Withdraw, bounds,
+    AdvertError, AdvertPart, Assembly, Channel, Claims, Code, Hello, Message, Order, Ordered, Refused, Roster,
+    RosterNode, RosterPart, Welcome, Withdraw, bounds,
 };
 
 use super::backoff::BackoffSettings;
 use super::dialer::{CONNECT_WITHIN, Dialer, GREET_WITHIN};
+use super::limit::Limit;
 use super::offer::{Hearing, Offering};
 use super::{Counters, Output};
+
+/// Datagrams of claims that are sent at once, and again in that time: three quarters of what a parent takes.
+const CLAIMS_BURST: u32 = 96;
+const CLAIMS_PERIOD: Duration = Duration::from_millis(250);
 
 /// What a child says of itself, and how it reconnects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +98,7 @@ struct Open {
     offering: Offering,
     heard: bool,
     roster: Assembly<u64, RosterNode>,
+    claims: Limit,
 }
 
 /// A phase's name, for tables and people.
@@ -139,6 +145,18 @@ impl Child {
         self.offer = Some(advert);
         self.handle_timeout(now);
         Ok(())
+    }
+
+    /// Tells the parent that this node has these flows. What exceeds the rate that a parent takes is not sent, nor is anything
+    /// while there is no session: the flows' next packets are searched for again.
+    pub fn claim(&mut self, now: Instant, flows: &[FlowKey]) {
+        let Phase::Open(open) = &mut self.phase else { return };
+        for claims in Claims::split(flows.iter().copied()) {
+            if !open.claims.take(now) {
+                return;
+            }
+            self.outputs.push_back(Output::SendDatagram(Message::Claims(claims)));
+        }
     }
 
     /// Answers an order.
@@ -328,13 +346,18 @@ impl Child {
             open.offering.configure(now, &welcome);
         } else {
             self.dialer.welcomed(now);
-            let interval = std::time::Duration::from_millis(welcome.advert_interval_ms.into());
+            let interval = Duration::from_millis(welcome.advert_interval_ms.into());
             let mut offering = Offering::new(now, &welcome, self.dialer.within(interval));
             if let Some(offer) = &self.offer {
                 offering.offered(now, offer);
             }
             let roster = Assembly::new(bounds::ROSTER_NODES_MAX);
-            self.phase = Phase::Open(Box::new(Open { offering, heard: true, roster }));
+            self.phase = Phase::Open(Box::new(Open {
+                offering,
+                heard: true,
+                roster,
+                claims: Limit::new(CLAIMS_BURST, CLAIMS_PERIOD),
+            }));
         }
         self.tell(ChildEvent::Welcomed(welcome));
         self.handle_timeout(now);

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use slr_model::Role;
+use slr_model::{FlowKey, Role};
 use slr_wire::{
     Ack, Action, AdvertPart, Ask, Channel, Code, DecodeError, Hello, Message, Order, Ordered, Refused, Roster,
     RosterError, Welcome,
@@ -35,6 +35,10 @@ const FRAMES_BURST: u32 = 256;
 const FRAMES_PERIOD: Duration = Duration::from_secs(1);
 /// Datagrams that a child may send in an advert interval, beside one for each service that it has.
 const DATAGRAMS_SPARE: u32 = 16;
+/// Datagrams of claims that a host may send at once, and again in that time: 10,000 flows of IPv4 in a burst, and 40,000 a
+/// second. Who has more to claim than this repeats it with the flows' next packets.
+const CLAIMS_BURST: u32 = 128;
+const CLAIMS_PERIOD: Duration = Duration::from_millis(250);
 /// Orders that wait for their answers: an operator gives one at a time.
 const ORDERS_MAX: usize = 16;
 /// An order that is not answered for this long will not be.
@@ -47,6 +51,11 @@ pub enum ParentEvent {
     Hello(Hello),
     /// The child says how it is.
     Advert(Advertised),
+    /// The host has these flows, which were searched for. Nothing is believed yet.
+    Claimed {
+        /// The flows.
+        flows: Vec<FlowKey>,
+    },
     /// The child goes away in order, with all its services. The end of the connection follows.
     Withdrawn {
         /// Why.
@@ -86,6 +95,7 @@ pub struct Parent {
     phase: Phase,
     frames: Limit,
     datagrams: Limit,
+    claims: Limit,
     outputs: VecDeque<Output<ParentEvent>>,
     counters: Counters,
 }
@@ -130,6 +140,7 @@ impl Parent {
             frames: Limit::new(FRAMES_BURST, FRAMES_PERIOD),
             // Until it is welcomed a child has no datagrams to send.
             datagrams: Limit::new(DATAGRAMS_SPARE, FRAMES_PERIOD),
+            claims: Limit::new(CLAIMS_BURST, CLAIMS_PERIOD),
             outputs: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -231,7 +242,8 @@ impl Parent {
 
     /// An envelope from a datagram.
     pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
-        if !self.datagrams.take(now) {
+        let limit = if Message::looks_like_claims(datagram) { &mut self.claims } else { &mut self.datagrams };
+        if !limit.take(now) {
             self.counters.limited += 1;
             return;
         }
@@ -253,6 +265,9 @@ impl Parent {
                 self.introduced(deadline, hello);
             }
             (Phase::Open(_), Message::Advert(part)) => self.advert(now, part),
+            (Phase::Open(_), Message::Claims(claims)) if self.role == Role::Host => {
+                self.tell(ParentEvent::Claimed { flows: claims.flows });
+            }
             (Phase::Open(_), Message::Withdraw(withdraw)) => {
                 self.tell(ParentEvent::Withdrawn { reason: withdraw.reason.clone() });
                 self.end(Code::GoingAway, withdraw.reason);

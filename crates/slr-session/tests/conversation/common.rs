@@ -129,6 +129,7 @@ pub fn parent_word(event: ParentEvent) -> String {
         ParentEvent::Hello(_) => "hello".into(),
         ParentEvent::Advert(news) => format!("advert {}", news.sequence),
         ParentEvent::Withdrawn { .. } => "withdrawn".into(),
+        ParentEvent::Claimed { flows } => format!("claimed {}", flows.len()),
         ParentEvent::Ordered { id, outcome } => format!("ordered {id} {}", outcome.is_ok()),
         ParentEvent::Ended { .. } => "ended".into(),
     }

@@ -1,0 +1,143 @@
+//! Claims: the host that has a flow which is searched for tells its daemon, once, and nobody else's flows.
+
+use std::net::{SocketAddr, TcpListener};
+
+use slr_dataplane::host::{ClaimCounts, ClaimReader};
+use slr_dataplane::reason::HostReason::*;
+use slr_model::FlowKey;
+use slr_testkit::packet::{ACK, Packet, SYN};
+
+use crate::bed::*;
+use crate::chain::{connect, namespace};
+
+const SEARCH: u16 = 1;
+const SECOND: u16 = 2;
+
+/// A tunnel header with a mark: IPv4 has it in the identification, IPv6 in the upper bits of the flow label.
+fn marked(packet: Packet, source: &str, destination: &str, mark: u16) -> Packet {
+    let packet = ip(packet, source, destination);
+    if source.contains(':') { packet.flow_label(u32::from(mark) << 16 | 0x1234) } else { packet.id(mark) }
+}
+
+struct Scene {
+    bed: Bed,
+    reader: ClaimReader,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let bed = Bed::new();
+        let reader = bed.host.claim_reader().unwrap();
+        Self { bed, reader }
+    }
+
+    /// What is claimed when this arrives.
+    fn claimed(&mut self, frame: &[u8]) -> Vec<FlowKey> {
+        self.bed.send(frame);
+        self.reader.take().unwrap()
+    }
+
+    fn counts(&self) -> ClaimCounts {
+        self.bed.host.claim_counts().unwrap()
+    }
+}
+
+fn flow(client: &str, port: u16, server: SocketAddr) -> FlowKey {
+    FlowKey::new(SocketAddr::new(client.parse().unwrap(), port), server, slr_model::Protocol::Tcp).unwrap()
+}
+
+#[test]
+fn a_searched_flow_is_claimed_by_the_host_that_has_its_socket() {
+    namespace().with(|| {
+        let mut scene = Scene::new();
+        for (client, server, router, us, next) in
+            [(C4, V4, ROUTER4, US4, OTHER4), (C6, V6, ROUTER6, US6, OTHER6), (C4, V4, ROUTER6, US6, OTHER6)]
+        {
+            let listener = TcpListener::bind((server, 0)).unwrap();
+            let (to, vport) = (listener.local_addr().unwrap(), listener.local_addr().unwrap().port());
+            let content = |p: Packet, port: u16, flags: u8| ip(p, client, server).tcp(port, vport).flags(flags).build();
+            // The whole chain, and its last header alone.
+            let chain = |mark| marked(marked(frame(), router, us, mark), router, next, mark);
+            let last = |mark| marked(frame(), router, us, mark);
+            let connected = || connect(client, to);
+
+            let flows: Vec<_> = (0..4).map(|_| connected()).collect();
+            let port = |n: usize| flows[n].1;
+            assert_eq!(scene.claimed(&content(chain(SEARCH), port(0), ACK)), [flow(client, port(0), to)]);
+            assert_eq!(scene.claimed(&content(last(SEARCH), port(1), ACK)), [flow(client, port(1), to)]);
+            // What is delivered is as it was sent, claimed or not.
+            let again = scene.bed.send(&content(last(SEARCH), port(1), ACK));
+            assert_eq!(again, (Deliver, content(frame(), port(1), ACK)));
+
+            for (what, sent) in [
+                ("not marked", content(last(0), port(2), ACK)),
+                ("not marked, a chain", content(chain(0), port(2), ACK)),
+                ("nobody's flow", content(last(SEARCH), 1, ACK)),
+                ("nobody's flow, a chain", content(chain(SEARCH), 1, ACK)),
+                ("a SYN that is searched for: no flow yet", content(last(SEARCH), 1, SYN)),
+                ("UDP", ip(last(SEARCH), client, server).udp(port(2), vport).build()),
+                ("a mark of a later version", content(last(7), port(2), ACK)),
+                ("a second chance that the first host takes", content(last(SECOND), port(2), ACK)),
+                ("likewise, a chain", content(chain(SECOND), 2, SYN)),
+            ] {
+                assert_eq!(scene.claimed(&sent), [], "{what}, {client} from {router}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_second_chance_is_claimed_by_who_is_not_the_first() {
+    namespace().with(|| {
+        let mut scene = Scene::new();
+        for (client, server, other, us) in [(C4, V4, OTHER4, US4), (C6, V6, OTHER6, US6)] {
+            let listener = TcpListener::bind((server, 0)).unwrap();
+            let to = listener.local_addr().unwrap();
+            let passed_on = |port: u16, flags: u8| {
+                ip(marked(frame(), other, us, SECOND), client, server).tcp(port, to.port()).flags(flags).build()
+            };
+            assert_eq!(scene.claimed(&passed_on(7, SYN)), [flow(client, 7, to)]);
+            let (_stream, port) = connect(client, to);
+            assert_eq!(scene.claimed(&passed_on(port, ACK)), [flow(client, port, to)]);
+            drop(listener);
+            assert_eq!(scene.claimed(&passed_on(8, SYN)), [], "nobody here takes it either");
+        }
+    });
+}
+
+#[test]
+fn a_flow_is_claimed_again_only_after_a_while_and_a_reader_that_sleeps_loses_the_rest() {
+    namespace().with(|| {
+        let mut scene = Scene::new();
+        let listener = TcpListener::bind((V4, 0)).unwrap();
+        let to = listener.local_addr().unwrap();
+        let syn = |port: u16| ip(marked(frame(), OTHER4, US4, SECOND), C4, V4).tcp(port, to.port()).flags(SYN).build();
+        assert_eq!(scene.claimed(&syn(7)).len(), 1);
+        // Whatever time the machine takes for it: within 100 ms nothing, after that one.
+        let told = std::time::Instant::now();
+        let again = loop {
+            if !scene.claimed(&syn(7)).is_empty() {
+                break told.elapsed();
+            }
+            assert!(told.elapsed().as_secs() < 5, "never claimed again");
+        };
+        assert!(again.as_millis() >= 99, "claimed again after {again:?}");
+        assert!(scene.counts().repeated > 0);
+
+        let before = scene.counts();
+        for port in 1_000..9_000 {
+            scene.bed.host.test_run(&syn(port)).unwrap();
+        }
+        let after = scene.counts();
+        let (told, beyond) = (after.told - before.told, after.limited - before.limited + after.lost - before.lost);
+        assert_eq!(told + beyond, 8_000, "{before:?} {after:?}");
+        let mut read = 0;
+        loop {
+            match scene.reader.take().unwrap().len() {
+                0 => break,
+                some => read += some as u64,
+            }
+        }
+        assert_eq!(read, told, "what was told can be read");
+    });
+}

@@ -1,0 +1,92 @@
+//! `show recovery`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use slr_daemon::table::Table;
+use slr_dataplane::reason::RouterReason;
+use slr_dataplane::router::Router;
+
+use crate::recovery::Claims;
+
+/// The answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Packets of flows that were not remembered, by what was done with them.
+    pub orphans: Orphans,
+    /// Flows that each rung of the ladder brought back.
+    pub rungs: Rungs,
+    /// Flows that hosts claimed.
+    pub claims: ClaimRows,
+}
+
+/// In packets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Orphans {
+    /// Sent through the hosts of their slot.
+    pub chain: u64,
+    /// Sent where the ring points.
+    pub ring: u64,
+    /// Dropped.
+    pub dropped: u64,
+}
+
+/// In flows. A flow whose host is not asked to claim it, since it speaks rarely, is counted with its packets alone.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rungs {
+    /// Found by a chain, and pinned since their host claimed them.
+    pub chain: u64,
+}
+
+/// In flows.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ClaimRows {
+    /// Pinned to the host that claimed them.
+    pub pinned: u64,
+    /// Pinned there already: their claim came twice, or by more ways than one.
+    pub known: u64,
+    /// By reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// What the daemon knows.
+pub fn answer(router: &Router, claims: &Claims) -> Result<Value> {
+    let packets: BTreeMap<RouterReason, u64> =
+        router.reasons()?.into_iter().map(|(reason, counter)| (reason, counter.packets)).collect();
+    let of = |reason| packets.get(&reason).copied().unwrap_or_default();
+    let pinned = claims.data_plane.pinned;
+    Ok(serde_json::to_value(Recovery {
+        orphans: Orphans {
+            chain: of(RouterReason::FwdOrphanChain),
+            ring: of(RouterReason::FwdOrphanRing),
+            dropped: of(RouterReason::DropOrphan),
+        },
+        rungs: Rungs { chain: pinned },
+        claims: ClaimRows {
+            pinned,
+            known: claims.data_plane.known,
+            refused: claims.refused().map(|(why, flows)| (why.to_owned(), flows)).into(),
+        },
+    })?)
+}
+
+/// For people.
+pub fn table(answer: &Recovery) -> String {
+    let mut table = Table::new(["what", "count", "unit"]);
+    let Recovery { orphans, rungs, claims } = answer;
+    for (what, count, unit) in [
+        ("orphans sent through the hosts of their slot", orphans.chain, "packets"),
+        ("orphans sent where the ring points", orphans.ring, "packets"),
+        ("orphans dropped", orphans.dropped, "packets"),
+        ("flows found by a chain and pinned", rungs.chain, "flows"),
+        ("claims of flows that were pinned there already", claims.known, "flows"),
+    ] {
+        table.row([what.to_owned(), count.to_string(), unit.to_owned()]);
+    }
+    for (why, count) in &claims.refused {
+        table.row([format!("claims refused: {why}"), count.to_string(), "flows".to_owned()]);
+    }
+    table.to_string()
+}
