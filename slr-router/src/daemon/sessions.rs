@@ -7,7 +7,9 @@ use slr_control::{HubEvent, LinkEvent};
 use slr_model::{FlowKey, Identity, NodeName};
 use slr_session::cluster::{Cluster, ClusterSettings};
 use slr_session::conversation::{ChildEvent, ParentEvent, PeerEvent};
-use slr_session::registry::{Cause, ConnectionId, Hello, PathReport, PathView, Refusal, RefusalCode, SessionId};
+use slr_session::registry::{
+    Cause, ConnectionId, Hello, PathReport, PathView, Refusal, RefusalCode, ServiceState, SessionId,
+};
 use slr_wire::{Action, Code, Refused};
 
 use super::Daemon;
@@ -15,7 +17,7 @@ use super::core::Effect;
 use crate::config;
 use crate::control::{self, News};
 use crate::keepalive::{Path, Target, TargetReport};
-use crate::recovery;
+use crate::recovery::Rights;
 use crate::state::State;
 
 /// Members of a cluster are few, and flows wait for a publisher's successor: they hear each other more often than hosts are
@@ -94,19 +96,15 @@ impl Daemon {
 
     /// A host has flows that were searched for. It may claim what its certificate has, and only for itself.
     fn claimed(&mut self, id: ConnectionId, identity: &Identity, flows: Vec<FlowKey>) {
-        let counts = &mut self.claims;
-        if self.core.fleet().registry().owner(id).is_none() {
-            counts.no_session += flows.len() as u64;
+        let Some(host) = self.core.fleet().registry().owner(id) else {
+            self.claims.no_session += flows.len() as u64;
             return;
-        }
-        let (flows, refused) = recovery::allowed(identity, flows);
-        if refused > 0 {
-            counts.not_allowed += refused;
-            tracing::debug!(host = %identity.name, flows = refused, "claims refused: its certificate does not have the virtual addresses");
-        }
+        };
+        let services = host.services().map(|service| (*service.key(), service.state() == ServiceState::Down));
+        let flows = Rights::new(identity, services).filter(flows, &mut self.claims);
         match self.core.plane().claim(&identity.name, &flows) {
             Ok(claimed) => {
-                counts.data_plane.add(&claimed);
+                self.claims.data_plane.add(&claimed);
                 tracing::debug!(host = %identity.name, ?claimed, "flows claimed");
             }
             Err(error) => tracing::warn!(host = %identity.name, "claimed flows are not pinned: {error}"),

@@ -51,7 +51,7 @@ families! {
     ANNOUNCED = Gauge "slr_router_announced" ["subnet" "level"] "1 for the level that the virtual subnet is announced at, 0 for the others: normal, lowered, withdrawn.";
     ANNOUNCE_CHANGES = Counter "slr_router_announce_changes_total" ["level"] "Times that a virtual subnet's level became this one.";
     ANNOUNCE_FAILING = Gauge "slr_router_announce_failing" [] "1 if the kernel's table of announcements is not as it should be (`slr-router show announce` says why).";
-    CLAIMS = Counter "slr_router_recovery_claims_total" ["result"] "Flows that hosts claimed after a search: pinned, known (pinned there already), or why they were refused: not_allowed (certificate), no_session, owned (another host has the flow), not_served, no_hop, table_full.";
+    CLAIMS = Counter "slr_router_recovery_claims_total" ["result"] "Flows that hosts claimed after a search: pinned, known (pinned there already), or why they were refused: not_allowed (certificate), service_down, no_session, owned (another host has the flow), not_served, no_hop, table_full.";
     RELOADS = Counter "slr_router_config_reloads_total" ["result"] "Reloads: applied, refused.";
     CONFIG_GOOD = Gauge "slr_router_config_last_good" [] "1 if the last configuration given was put in force, 0 if it was refused and the one before stays.";
     CONFIG_SINCE = Gauge "slr_router_config_in_force_timestamp_seconds" [] "When the configuration in force was put in force.";

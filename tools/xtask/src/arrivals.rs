@@ -16,14 +16,17 @@ pub struct Arrivals<'a> {
 }
 
 impl<'a> Arrivals<'a> {
-    /// Watch from now on; once per lab. The tunnels are IPv4; what is in them, IPv4 without options or IPv6.
+    /// Watch from now on; once per lab. The tunnels are IPv4; what is in them, IPv4 without options or IPv6, or a second header
+    /// for the host that is to take what the first refuses.
     pub fn start(lab: &'a Lab) -> Result<Self> {
         let table = format!(
             "table inet arrivals {{
                 set last {{ type ipv4_addr; flags dynamic, timeout; timeout {}s; size 64; }}
                 chain forward {{ type filter hook forward priority 0;
-                    ip protocol 4 @nh,336,16 80 @nh,424,8 & 0x12 == 0x02 update @last {{ ip daddr }}
+                    ip protocol 4 @nh,232,8 6 @nh,336,16 80 @nh,424,8 & 0x12 == 0x02 update @last {{ ip daddr }}
                     ip protocol 41 @nh,496,16 80 @nh,584,8 & 0x12 == 0x02 update @last {{ ip daddr }}
+                    ip protocol 4 @nh,232,8 4 @nh,496,16 80 @nh,584,8 & 0x12 == 0x02 update @last {{ ip daddr }}
+                    ip protocol 4 @nh,232,8 41 @nh,656,16 80 @nh,744,8 & 0x12 == 0x02 update @last {{ ip daddr }}
                 }}
             }}",
             REMEMBERED.as_secs()

@@ -9,6 +9,7 @@ use xtask::knocks::Knocks;
 use xtask::load::start_servers;
 use xtask::servers;
 use xtask::site::{HOSTS, Site, SiteOptions, VIRTUAL};
+use xtask::states::{self, become_within};
 use xtask::traffic;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -102,7 +103,7 @@ fn no_new_connection_is_refused_while_a_server_is_dead() {
     servers::signal_nginx(&site, "h1", Signal::SIGKILL).unwrap();
     let killed = Instant::now();
     // Until the health check has failed, and for as long again.
-    eventually(SOON, "the ring without it", || percent(&site, "h1") == 0.0);
+    assert!(become_within(&site, SOON, "h1", "tcp/80@", "down"), "{:?}", states::of(&site, "h1", ""));
     let out_of_ring = killed.elapsed();
     eventually(2 * SOON, "as long again", || killed.elapsed() > 2 * out_of_ring);
     let done = knocks.stop();

@@ -90,6 +90,7 @@ pub fn messages() -> Vec<Message> {
         Message::Rings(rings.split().unwrap().remove(0)),
         Message::RingsAck(RingsAck::default()),
         Message::Ask(Ask),
+        Message::Claims(Claims { flows: vec!["tcp 198.51.100.7:40000 > 192.0.2.9:80".parse().unwrap()] }),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use slr_model::{HostState, Role};
+use slr_model::{FlowKey, HostState, Role};
 use slr_session::conversation::{Child, ChildEvent, ChildPhase, Output, Parent, ParentEvent, ParentPhase};
 use slr_wire::*;
 
@@ -341,4 +341,44 @@ fn a_load_that_changes_much_goes_out_before_its_time_and_noise_does_not() {
     child.offer(told, loaded(0.8)).unwrap();
     let sent = run(&mut child, told, told + 400 * MS);
     assert_eq!((sequences(&sent).len(), sent[0].0), (1, told + 400 * MS));
+}
+
+fn flows(number: u16) -> Vec<FlowKey> {
+    (1..=number).map(|port| format!("tcp 198.51.100.7:{port} > 192.0.2.9:80").parse().unwrap()).collect()
+}
+
+#[test]
+fn claims_are_sent_at_a_rate_that_the_parent_takes_and_beside_adverts() {
+    let begin = Instant::now();
+    let mut child = open_child(begin);
+    outputs(&mut child);
+    let mut parent = open_parent(begin);
+    let (mut told, mut taken) = (0, 0);
+    // A burst of 10,000 flows takes more datagrams than may be sent at once; the rest waits for the flows' next packets.
+    for at_ms in 0..1_000 {
+        let now = begin + at_ms * MS;
+        child.claim(now, &flows(10_000));
+        for output in outputs(&mut child) {
+            let Output::SendDatagram(message @ Message::Claims(_)) = output else { continue };
+            told += 1;
+            parent.handle_datagram(now, &message.encode_datagram().unwrap());
+        }
+        for output in std::iter::from_fn(|| parent.poll_output()) {
+            taken += u32::from(matches!(output, Output::Event(ParentEvent::Claimed { .. })));
+        }
+    }
+    assert!((96..=96 * 5).contains(&told), "{told} datagrams in a second");
+    assert_eq!(taken, told, "the parent takes all of them");
+    assert_eq!(parent.counters().limited, 0);
+
+    // Who sends more is limited, and its adverts are heard all the same.
+    let claims = Message::Claims(Claims::split(flows(1)).remove(0)).encode_datagram().unwrap();
+    let later = begin + Duration::from_secs(10);
+    (0..1_000).for_each(|_| parent.handle_datagram(later, &claims));
+    assert!(parent.counters().limited >= 800, "{:?}", parent.counters());
+    let said = Message::Advert(AdvertPart::split(&advert(&[(WEB, HostState::Active)]), 9, false).unwrap().remove(0));
+    std::iter::from_fn(|| parent.poll_output()).for_each(drop);
+    parent.handle_datagram(later, &said.encode_datagram().unwrap());
+    let heard = std::iter::from_fn(|| parent.poll_output()).any(|o| matches!(o, Output::Event(ParentEvent::Advert(_))));
+    assert!(heard, "an advert after a flood of claims");
 }
