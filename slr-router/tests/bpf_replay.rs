@@ -129,8 +129,8 @@ fn each_packet_gets_its_verdict_reason_and_host_in_order() {
     assert_eq!(told("n"), (1..=packets.len()).map(|n| json!(n)).collect::<Vec<_>>());
     let expected = [
         ("tx", "fwd_new"),
-        ("tx", "fwd_promoted"),
-        ("tx", "fwd_established"),
+        ("tx", "fwd_pending"),
+        ("tx", "fwd_pending"),
         ("tx", "fwd_orphan_chain"),
         ("drop", "drop_orphan"),
         ("tx", "fwd_new"),

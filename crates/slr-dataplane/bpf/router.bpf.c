@@ -15,6 +15,17 @@
 
 struct abi_anchor abi_anchor SEC(".data.abi");
 
+/* Is this a packet of the connection that is pending, or of a later one on the same ports? A short connection stays pending
+ * (its second chance keeps it from being pinned) and leaves its path behind: the next one on its port is placed by the ring
+ * of its own time; and if it began at another router, it is searched for. What goes beyond the first window is searched for
+ * too, and found where it is. */
+static __always_inline bool is_of_pending(struct pkt *p, __u32 isn)
+{
+	if (p->proto != IPPROTO_TCP)
+		return true;
+	return is_first_syn(p) ? p->seq == isn : p->seq - isn - 1 <= 0xffff;
+}
+
 /* A packet of a pending flow: p holds its path. */
 static __always_inline int proceed(struct pkt *p, struct pending_head *set, __u32 way, struct router_config *cfg,
 				   bool chains)
@@ -67,11 +78,11 @@ separate int miss(struct pkt *p, __u64 hash)
 	way = find_way(p, &set, hash);
 	if (way < SLR_PENDING_WAYS) {
 		path = set.head->path[way];
-		if (hop_of_path(path)) {
+		if (hop_of_path(path) && (!chains || is_of_pending(p, set.head->isn[way]))) {
 			take_path_word(p, path);
 			return proceed(p, set.head, way, cfg, chains);
 		}
-		*(volatile __u64 *)&set.head->path[way] = 0; /* its host is gone: the flow is placed anew */
+		*(volatile __u64 *)&set.head->path[way] = 0; /* its host is gone, or it is another flow: placed anew */
 	}
 	if (is_martian(p))
 		return SLR_R_drop_martian;

@@ -33,7 +33,7 @@ fn desired(weights: [u16; 4]) -> Desired {
             prefix: "192.0.2.0/24".parse().unwrap(),
             account: 1,
             listed_only: false,
-            orphan: Default::default(),
+            orphan: slr_model::OrphanPolicy::Ring,
             echo: Default::default(),
             classes: Vec::new(),
             routes: vec![Route::to(members.collect())],

@@ -211,3 +211,19 @@ fn who_has_no_second_choice_or_needs_none_gets_one_header() {
         assert_eq!(plain, [Leg("a".into(), 0)], "by configuration orphans are not searched for");
     }
 }
+
+#[test]
+fn a_port_that_is_used_again_is_placed_by_the_ring_of_its_time() {
+    for f in FAMILIES {
+        let mut bed = paired();
+        let first = legs_of(&bed, &syn(f.client, 40000, f.any, 80), R::FwdNew);
+        let (old, new) = (first[0].0.clone(), first[1].0.clone());
+        // It was so short that it was never pinned. Its host drains.
+        bed.change(|desired| only(desired, &new));
+        let again = from(f.client, f.any).tcp(40000, 80).flags(SYN).seq(7_000_000).build();
+        assert_eq!(legs_of(&bed, &again, R::FwdNew)[0].0, new, "not {old}");
+        // A connection on these ports that began at another router.
+        let middle = from(f.client, f.any).tcp(40000, 80).seq(90_000_000).build();
+        assert_chain(&bed, &middle, &[&new, &old]);
+    }
+}
