@@ -206,3 +206,22 @@ proptest! {
         }
     }
 }
+
+/// An ask for a late advert counts towards giving the host up, whatever good is reported of its path meanwhile.
+#[test]
+fn asks_are_not_forgotten_when_a_path_that_is_well_is_reported_again() {
+    let alive = |host| Operation::Path { host, report: PathReport::Alive { rtt_us: 250, loss: 0.0 } };
+    let lost = |host| Operation::Path { host, report: PathReport::Lost };
+    let mut run = Run::new();
+    for operation in [
+        Operation::Stall { ms: 1_500 },
+        alive(1),
+        Operation::Disconnect { host: 2 },
+        lost(1),
+        lost(3),
+        Operation::Wait { ms: 400 },
+        alive(1),
+    ] {
+        run.perform(operation);
+    }
+}

@@ -180,7 +180,11 @@ impl Observer {
             match report {
                 PathReport::Lost => facts.path_lost_at = Some(facts.path_lost_at.unwrap_or(now)),
                 PathReport::Alive { .. } => {
-                    (facts.path_lost_at, facts.was_reached, facts.asks) = (None, true, 0);
+                    // Asks for a late advert go on, whatever is reported of a path that was well.
+                    if facts.path_lost_at.is_some() || facts.is_path_doubted {
+                        facts.asks = 0;
+                    }
+                    (facts.path_lost_at, facts.was_reached) = (None, true);
                 }
                 PathReport::Doubted => {}
             }
