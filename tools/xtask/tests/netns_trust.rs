@@ -31,15 +31,20 @@ struct Scene {
 impl Scene {
     fn up(prefix: &str) -> Self {
         let site = Site::up(prefix, SiteOptions::default()).unwrap();
-        // Outer headers, and destinations inside: 36 bytes from the outer header's start for IPv4, 44 for IPv6.
+        // Outer headers, and destinations inside: 36 bytes from the outer header's start for IPv4, 44 for IPv6; 20 more
+        // where there is a second header.
         let tunnel = "ip saddr 10.1.255.0/24 ip daddr 10.1.13.2 ip protocol";
         let rules = [
             ("any", "ip saddr 10.1.255.0/24 ip daddr 10.1.13.2".to_owned()),
             ("any", "ip6 saddr fd00:1:ff::/64 ip6 daddr fd00:1:13::2".to_owned()),
             ("own", format!("{tunnel} 4 @nh,288,24 0xc00002")),
             ("own", format!("{tunnel} 41 @nh,352,48 0x20010db80100")),
+            ("own", format!("{tunnel} 4 @nh,232,8 4 @nh,448,24 0xc00002")),
+            ("own", format!("{tunnel} 4 @nh,232,8 41 @nh,512,48 0x20010db80100")),
             ("neighbour", format!("{tunnel} 4 @nh,288,24 0xc63364")),
             ("neighbour", format!("{tunnel} 41 @nh,352,48 0x20010db80200")),
+            ("neighbour", format!("{tunnel} 4 @nh,232,8 4 @nh,448,24 0xc63364")),
+            ("neighbour", format!("{tunnel} 4 @nh,232,8 41 @nh,512,48 0x20010db80200")),
         ];
         Watch::start(site.lab(), "site", &rules).unwrap();
         Self { site }
