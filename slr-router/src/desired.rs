@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use slr_dataplane::router::{self, Desired, Link};
+use slr_model::{OrphanPolicy, Tier};
 use slr_wire::RingKey;
 
 use crate::config::{Settings, Subnet};
@@ -28,7 +29,7 @@ pub fn desired(
         prefix: subnet.prefix,
         account: subnet.account,
         listed_only: subnet.services.is_some(),
-        orphan: subnet.orphan,
+        orphan: orphan_policy(settings.tier, subnet.orphan),
         echo: subnet.echo,
         classes: subnet.classes.iter().map(class).collect(),
         routes: routes.iter().filter(|(key, _)| key.service.subnet == subnet.prefix).map(route).collect(),
@@ -40,6 +41,15 @@ pub fn desired(
         sources: settings.sources.clone(),
         hosts: hops.iter().map(next_hop).collect(),
         subnets: settings.subnets.iter().map(subnet).collect(),
+    }
+}
+
+/// What becomes of orphans at this tier. A chain is for hosts: a router of the tier below takes off one header, refuses the
+/// rest (`drop_tunnel_nested`), and searches its own hosts itself.
+fn orphan_policy(tier: Tier, configured: OrphanPolicy) -> OrphanPolicy {
+    match configured {
+        OrphanPolicy::Chain if tier != Tier::Site => OrphanPolicy::Ring,
+        policy => policy,
     }
 }
 
@@ -82,6 +92,15 @@ mod tests {
         subnets = ["web"]
         state = "draining"
     "#;
+
+    #[test]
+    fn chains_are_for_routers_whose_hops_are_hosts() {
+        for tier in [Tier::Network, Tier::As] {
+            assert_eq!(orphan_policy(tier, OrphanPolicy::Chain), OrphanPolicy::Ring);
+            assert_eq!(orphan_policy(tier, OrphanPolicy::Drop), OrphanPolicy::Drop);
+        }
+        assert_eq!(orphan_policy(Tier::Site, OrphanPolicy::Chain), OrphanPolicy::Chain);
+    }
 
     #[test]
     fn members_are_those_who_serve_and_only_the_active_weigh() {
