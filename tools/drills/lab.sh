@@ -35,3 +35,15 @@ path() {
 	half=$(awk "BEGIN { print (${1:-0}) / 2 }")
 	"$bin/lab" link --run "$SLR_LAB_RUN" c1-internet --clear --delay "${half}ms" --loss "${2:-0}%"
 }
+# The router before two SLRs sends the virtual subnets to the second one, whatever BGP has told it: BIRD's routes have a greater
+# metric. One command, so that both families move at the same time.
+prefer_slr2() {
+	lab exec internet -- sh -c '
+		ip route replace 192.0.2.0/24 via 10.1.2.2 metric 10
+		ip -6 route replace 2001:db8:100::/48 via fd00:1:2::2 metric 10'
+}
+prefer_slr2_no_more() {
+	lab exec internet -- sh -c '
+		ip route del 192.0.2.0/24 via 10.1.2.2 metric 10
+		ip -6 route del 2001:db8:100::/48 via fd00:1:2::2 metric 10'
+}

@@ -1,4 +1,4 @@
-//! `xtask drills`: a fresh site for each drill, so that none suffers from the one before.
+//! `xtask drills`: a fresh lab for each drill, so that none suffers from the one before.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,17 +6,42 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use xtask::drills;
+use xtask::pair::Kind;
 use xtask::site::program;
 
-/// Drills that the lab's one-site topology can make.
-pub const HERE: [&str; 6] =
-    ["table-loss", "partial-table-loss", "host-failure", "host-drain", "server-crash", "rolling-restart"];
+/// What there is to make something fail in, of the lab's topologies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Place {
+    /// One SLR
+    OneSite,
+    /// Two SLRs of one cluster, one preferred
+    Spare,
+    /// Two SLRs of two clusters
+    TwoSlr,
+    /// Two active SLRs of one cluster
+    Ecmp,
+}
+
+/// Drills, and where each is made if nobody says otherwise.
+const DRILLS: [(&str, Place); 8] = [
+    ("table-loss", Place::OneSite),
+    ("partial-table-loss", Place::OneSite),
+    ("slr-failure", Place::Spare),
+    ("route-change", Place::TwoSlr),
+    ("host-failure", Place::OneSite),
+    ("host-drain", Place::OneSite),
+    ("server-crash", Place::OneSite),
+    ("rolling-restart", Place::Spare),
+];
 
 /// Which, and how.
 #[derive(Args)]
 pub struct Options {
-    /// Drills to make, of tools/drills [default: those that one site can make]
+    /// Drills to make, of tools/drills [default: all]
     names: Vec<String>,
+    /// Where to make them [default: one-site, but two SLRs for slr-failure, route-change and rolling-restart]
+    #[arg(long, value_enum)]
+    topology: Option<Place>,
     /// Where results and the page drills.html go
     #[arg(long, value_name = "DIR", default_value = "target/drills")]
     out: PathBuf,
@@ -27,10 +52,11 @@ pub struct Options {
 
 /// Makes them, and says where the page is.
 pub fn run(options: &Options) -> Result<()> {
-    let names = if options.names.is_empty() { HERE.map(str::to_owned).to_vec() } else { options.names.clone() };
-    for name in &names {
-        let site = drills::site("drill")?;
-        let report = drills::drill(&site, name, &options.options, Some(&options.out))?;
+    let all = DRILLS.map(|(name, _)| name.to_owned());
+    let names = if options.names.is_empty() { &all[..] } else { &options.names };
+    for name in names {
+        let usual = DRILLS.iter().find(|(drill, _)| drill == name).map_or(Place::OneSite, |(_, place)| *place);
+        let report = make(name, options.topology.unwrap_or(usual), options)?;
         let total = &report["measured"]["total"];
         println!(
             "{name}: {} of {} flows survived, recovery p99 {} us",
@@ -40,6 +66,20 @@ pub fn run(options: &Options) -> Result<()> {
     let files: Vec<_> = names.iter().map(|name| options.out.join(format!("{name}.json"))).collect();
     println!("{}", page(&options.out, &files)?);
     Ok(())
+}
+
+fn make(name: &str, place: Place, options: &Options) -> Result<serde_json::Value> {
+    let kind = match place {
+        Place::OneSite => {
+            let site = drills::site("drill")?;
+            return drills::drill(site.lab(), name, &options.options, Some(&options.out));
+        }
+        Place::Spare => Kind::Spare,
+        Place::TwoSlr => Kind::TwoSlr,
+        Place::Ecmp => Kind::Ecmp,
+    };
+    let pair = drills::pair("drill", kind)?;
+    drills::drill(pair.lab(), name, &options.options, Some(&options.out))
 }
 
 /// Writes the page of some results; where it is, in words.

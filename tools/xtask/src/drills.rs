@@ -1,4 +1,4 @@
-//! Failure drills on a site: `probe drill` on a client, with the scenarios of `tools/drills`.
+//! Failure drills in a lab: `probe drill` on a client, with the scenarios of `tools/drills`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use slr_testkit::holds_within;
+use slr_testkit::lab::Lab;
 
 use crate::load;
+use crate::pair::{Kind, Pair, PairOptions};
 use crate::site::{HOSTS, HostLines, Site, SiteOptions, program};
 
 /// How long the servers that drills talk to may take until they are known to be well.
@@ -38,7 +40,7 @@ pub fn site(prefix: &str) -> Result<Site> {
     let host_lines = std::mem::take(&mut plain.host_lines);
     let mut site = Site::up(prefix, plain)?;
     // Checked only once they are there: a site is up when everything that is checked is well.
-    load::start_servers(&site)?;
+    load::start_servers(site.lab())?;
     site.options_mut().host_lines = host_lines;
     for host in HOSTS {
         site.write_config(host)?;
@@ -48,6 +50,13 @@ pub fn site(prefix: &str) -> Result<Site> {
     let is_known = holds_within(KNOWN, || site.is_served() && serves(&site));
     ensure!(is_known, "the site's servers are not all well after {KNOWN:?}");
     Ok(site)
+}
+
+/// Two SLRs for drills, behind a router that runs BIRD.
+pub fn pair(prefix: &str, kind: Kind) -> Result<Pair> {
+    let pair = Pair::up(prefix, PairOptions::new(kind))?;
+    load::start_servers(pair.lab())?;
+    Ok(pair)
 }
 
 fn serves(site: &Site) -> bool {
@@ -63,9 +72,9 @@ pub fn scenarios() -> PathBuf {
 }
 
 /// Makes one drill from client c1; its report (see `probe/src/drill/result.rs`).
-pub fn drill(site: &Site, name: &str, words: &str, out: Option<&Path>) -> Result<Value> {
+pub fn drill(lab: &Lab, name: &str, words: &str, out: Option<&Path>) -> Result<Value> {
     let probe = program("probe")?;
-    let mut command = site.lab().command("c1", &probe)?;
+    let mut command = lab.command("c1", &probe)?;
     command.args(["drill", name, "--json", "--scenarios"]).arg(scenarios()).args(words.split_whitespace());
     command.env("SLR_BIN", probe.parent().context("a program is in a directory")?);
     if let Some(out) = out {

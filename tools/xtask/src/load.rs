@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use slr_testkit::holds_within;
+use slr_testkit::lab::Lab;
 
 use crate::site::{CLIENT_RANGES, HOSTS, Site, VIRTUAL, program};
 use crate::traffic::{self, Report, Running};
@@ -47,11 +48,11 @@ pub struct Outcome {
 
 /// Start `probe serve` on every host: TCP and UDP echo that say who answers (the latter with no thought for its source
 /// address), and downloads at a stated rate.
-pub fn start_servers(site: &Site) -> Result<()> {
+pub fn start_servers(lab: &Lab) -> Result<()> {
     for host in HOSTS {
         let mut command = std::process::Command::new(program("probe")?);
         command.args(["serve", "--identity", host, "--http-port", "8080", "--udp-naive"]);
-        let server = site.lab().spawn(host, "probe-serve", command)?;
+        let server = lab.spawn(host, "probe-serve", command)?;
         let serves = holds_within(STARTED, || server.log().contains("\"udp\"") || !server.is_alive());
         ensure!(serves && server.is_alive(), "probe serve on {host}: {}", server.log_tail());
     }
@@ -61,7 +62,7 @@ pub fn start_servers(site: &Site) -> Result<()> {
 impl Load {
     /// Start everything, and wait until every live flow is pinned.
     pub fn start(site: &Site) -> Result<Self> {
-        start_servers(site)?;
+        start_servers(site.lab())?;
         let targets = VIRTUAL.map(|address| format!("--target {address}")).join(" ");
         let (client, ranges) = CLIENT_RANGES[0];
         let ranges = ranges.map(|range| format!("--source-range {range}")).join(" ");

@@ -11,7 +11,7 @@ fn a_drain_loses_nothing_and_a_crash_loses_the_dead_servers_flows() {
     require_root();
     let site = drills::site("drills").unwrap();
 
-    let drain = drills::drill(&site, "host-drain", WORDS, None).unwrap();
+    let drain = drills::drill(site.lab(), "host-drain", WORDS, None).unwrap();
     let pass = &drain["measured"];
     let total = &pass["total"];
     assert!(total["flows"].as_u64() >= Some(100), "{total}");
@@ -19,7 +19,7 @@ fn a_drain_loses_nothing_and_a_crash_loses_the_dead_servers_flows() {
     assert_eq!(pass["new_flows"]["failed"], 0, "{}", pass["new_flows"]);
     assert!(pass["connect_p50_us"].as_u64() >= Some(10_000), "the way has 10 ms: {}", pass["connect_p50_us"]);
 
-    let crash = drills::drill(&site, "server-crash", WORDS, None).unwrap();
+    let crash = drills::drill(site.lab(), "server-crash", WORDS, None).unwrap();
     let pass = &crash["measured"];
     let number = |name: &str| pass["total"][name].as_u64().unwrap();
     let lost = number("flows") - number("survived") - number("untested");

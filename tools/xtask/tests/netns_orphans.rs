@@ -44,7 +44,7 @@ fn sum(site: &Site, reason: &str) -> u64 {
 fn forgotten_flows_find_their_hosts_although_the_ring_has_changed() {
     require_root();
     let site = Site::up("orphans", options()).unwrap();
-    start_servers(&site).unwrap();
+    start_servers(site.lab()).unwrap();
     eventually(SOON, "shares", || HOSTS.iter().all(|host| percent(&site, host) > 25.0));
     let targets = VIRTUAL.map(|address| format!("--target {address}")).join(" ");
     let words = format!(
@@ -97,7 +97,7 @@ fn claimed(site: &Site) -> u64 {
 fn no_new_connection_is_refused_while_a_server_is_dead() {
     require_root();
     let site = Site::up("second", options()).unwrap();
-    start_servers(&site).unwrap();
+    start_servers(site.lab()).unwrap();
     eventually(SOON, "shares", || HOSTS.iter().all(|host| percent(&site, host) > 25.0));
     let knocks = Knocks::start(&site).unwrap();
     servers::signal_nginx(&site, "h1", Signal::SIGKILL).unwrap();

@@ -99,7 +99,7 @@ impl Scene {
     fn new(name: &str) -> Self {
         let site = Site::up(name, options()).unwrap();
         Arrivals::start(site.lab()).unwrap();
-        start_servers(&site).unwrap();
+        start_servers(site.lab()).unwrap();
         let targets = VIRTUAL.map(|address| format!("--target {address}")).join(" ");
         let words = format!(
             "{targets} --flow interactive={TCP} --flow udp={UDP} --interval 400ms --ramp 2s --timeout 20s \
