@@ -20,6 +20,12 @@ const SOCAT: u16 = 7;
 /// Of each flow, one a second: socat's forks are no match for more on two cores.
 const MESSAGES: u64 = 4;
 
+/// What a host's UDP sockets received, sent, lost for want of room, and have not read yet.
+const SOCKETS: &str = r#"
+    awk '/^Udp:/ && $2 ~ /[0-9]/ { print "in " $2 ", no port " $3 ", errors " $4 ", out " $5 ", no room " $6 }' /proc/net/snmp
+    awk '/^Udp6(InDatagrams|NoPorts|InErrors|OutDatagrams|RcvbufErrors) / { printf "%s %s ", $1, $2 }' /proc/net/snmp6
+    ss --udp --all --numeric --no-header | awk '$2 > 0 { print "unread " $2 " at " $4 }'"#;
+
 fn targets<'a>(addresses: impl IntoIterator<Item = &'a str>) -> String {
     addresses.into_iter().map(|address| format!("--target {address} ")).collect()
 }
@@ -55,7 +61,8 @@ fn echo_from_everywhere(site: &Site, port: u16, flows: u32) -> Vec<Report> {
     }
     let passed = packets_at_hosts(site);
     for (report, watch) in reports.iter().zip(&watches) {
-        let passed = format!("{passed}; back at this client {}", watch.packets("virtual").unwrap());
+        let [back, strangers] = ["virtual", "strangers"].map(|counter| watch.packets(counter).unwrap());
+        let passed = format!("{passed}; back at this client {back}, from other addresses {strangers}");
         let answered = assert_answers(report, TARGETS.len(), &passed);
         assert_eq!(answered, u64::from(flows) * MESSAGES, "every message is answered");
         assert_eq!(watch.packets("virtual").unwrap(), answered, "answers as the client's kernel saw them");
@@ -70,7 +77,8 @@ fn packets_at_hosts(site: &Site) -> String {
     let hosts = HOSTS.map(|host| {
         let subnets = site.show_host(host, "subnets").unwrap();
         let sum = |field| subnets.as_array().unwrap().iter().filter_map(|subnet| subnet[field].as_u64()).sum::<u64>();
-        format!("{host} received {} and sent {}", sum("received_packets"), sum("sent_packets"))
+        let sockets = site.lab().sh(host, SOCKETS).unwrap_or_default().replace('\n', " ");
+        format!("{host} received {} and sent {} (sockets: {sockets})", sum("received_packets"), sum("sent_packets"))
     });
     hosts.join(", ")
 }
