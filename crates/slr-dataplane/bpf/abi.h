@@ -41,8 +41,11 @@ enum slr_const {
 	SLR_MARK_SEARCH = 1, /* in an outer header: whoever has this flow shall claim it (docs/wire.md, "A chain") */
 	SLR_MARK_SECOND = 2, /* likewise: whoever but the first host takes this flow shall claim it */
 	SLR_SECOND_MS = 20, /* from a SYN on its flow's packets have a second choice: ten times what a claim takes to arrive */
+	SLR_SEARCH_MS = 1000, /* a UDP flow is searched for this long: a claim that is lost is made again after 100 ms */
+	SLR_SEARCH_PACKETS = 3, /* and with so many packets at least: a flow that speaks seldom has three claims too */
 	FLOW_CLOSING = 1 << 0, /* the client sent FIN or RST */
 	FLOW_REFRESHED = 1 << 1, /* spoke again a second or more after it was pinned */
+	FLOW_GUESS = 1 << 2, /* searched for, and nobody claimed it: who claims it later has it */
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
 	HOP_V6 = 1 << 1, /* the outer header is IPv6 */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
@@ -118,9 +121,11 @@ struct flow {
 struct pending_head {
 	__u64 path[SLR_PENDING_WAYS]; /* hop, hop_gen, subnet, entropy as in struct flow, from the low bits up; 0: empty */
 	__u32 seen[SLR_PENDING_WAYS]; /* the `clock` at the last packet */
-	__u32 isn[SLR_PENDING_WAYS]; /* TCP: the SYN's sequence number, host order */
+	__u32 isn[SLR_PENDING_WAYS]; /* TCP: the SYN's sequence number, host order; UDP: the hops that its slot had before, the
+					newest in the low 16 bits, if it is searched for */
 	__u64 second[SLR_PENDING_WAYS]; /* of subnets with SUBNET_ORPHAN_CHAIN: the hop to try after the path's in the low 16
-					   bits, or 0; until when, on the kernel's monotonic clock, in the others */
+					   bits, or 0; until when, on the kernel's monotonic clock, in the others. UDP: with
+					   how many more packets it is searched for at least; and until when */
 };
 
 struct pending_set_v4 {
@@ -269,6 +274,9 @@ enum slr_host_const {
 	SLR_CLAIM_EVERY_MS = 100, /* a claim that was lost is made good by the flow's next packet after this */
 	SLR_CLAIMS_PER_S = 10000, /* and CPU: more than the parents take from one host */
 	SLR_CLAIMS_BURST = 2048,
+	SLR_UDP_SERVED = 131072, /* UDP flows that were answered; LRU, 15 MiB: 430 new ones a second for as long as they count */
+	SLR_UDP_SERVED_S = 300, /* an answered flow counts so long: as long as routers keep an idle one (udp_idle_s) */
+	SLR_UDP_NOTED_S = 10, /* and is noted again after so long: coarse enough that an answer writes nothing */
 	CLAIM_TOLD = 0,
 	CLAIM_REPEATED = 1, /* claimed less than SLR_CLAIM_EVERY_MS ago */
 	CLAIM_LIMITED = 2, /* beyond the rate */

@@ -52,6 +52,7 @@ static __always_inline struct flow path_of(struct pkt *p)
 		.subnet = p->subnet,
 		.entropy = p->entropy,
 		.seen = p->now,
+		.flags = p->flow_flags,
 	};
 }
 

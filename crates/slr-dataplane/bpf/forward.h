@@ -27,8 +27,44 @@ static __always_inline int way_out(struct xdp_md *ctx, struct hop *h)
 	return h->ifindex && h->ifindex != ctx->ingress_ifindex ? bpf_redirect(h->ifindex, 0) : XDP_TX;
 }
 
+/* A UDP flow that is searched for: the hop that its packet goes to first, the oldest one of its slot; the others, the current
+ * host last, are then in p->older, as add_older() has them. Who is not up, of another outer family than the current host, or
+ * has no room for the headers that he would get is left out; never the current host. */
+separate int oldest_first(struct pkt *p)
+{
+	__u32 current, first, after = 0, n = 0, older, header, len;
+	struct hop *h;
+	__u16 v6;
+
+	if (!p)
+		return 0;
+	current = first = p->hop;
+	older = p->older;
+	p->older = 0;
+	h = map_lookup(&hops, &current);
+	if (!h)
+		return current;
+	v6 = h->flags & HOP_V6;
+	header = outer_len(h);
+	len = p->len + header;
+	if (len > h->mtu)
+		return current; /* whose MTU the client is told */
+	for (int i = 0; i < SLR_CHAIN_MAX - 1; i++, older >>= 16) {
+		n = older & 0xffff;
+		h = map_lookup(&hops, &n);
+		if (!n || !h || (h->flags & (HOP_UP | HOP_V6)) != (HOP_UP | v6) || len + header > h->mtu)
+			continue;
+		after = first == current ? current << 16 : after | first;
+		first = n;
+		len += header;
+	}
+	p->older = after;
+	return first;
+}
+
 /* A chain: headers for the hosts that are to be tried after the first, the last one's innermost, as many as fit into `room`
- * bytes: of an orphan those that had its slot before, of a new connection its slot's second choice. A relay puts its own address in as source, so that all headers are of
+ * bytes: of an orphan those that had its slot before, of a new connection its slot's second choice, of a UDP flow as
+ * oldest_first() has it. A relay puts its own address in as source, so that all headers are of
  * the first one's family (`v6`: HOP_V6 or 0): a host need not have an address of the other. p is then what is to be sent to
  * the first host. Returns the bytes added, or -1. */
 separate int add_older(struct xdp_md *ctx, struct pkt *p, __u32 room, __u32 v6)
@@ -96,7 +132,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop
 	if (unlikely(err))
 		return err;
 	p->len -= added;
-	account(p->hop, p->subnet, p->len, why == SLR_R_fwd_new);
+	account(p->hop, p->subnet, p->len, why == SLR_R_fwd_new || why == SLR_R_fwd_new_chain);
 	*action = way_out(ctx, h);
 	return why;
 }

@@ -49,6 +49,7 @@ struct pkt {
 	__u16 entropy;
 	__u16 subnet;
 	__u16 second; /* the slot's second choice, or 0 */
+	__u8 flow_flags; /* FLOW_*: of the pin that the packet makes */
 };
 
 static __always_inline int parse_tcp(struct pkt *p, void *data, void *end, __u32 room)

@@ -143,6 +143,43 @@ static __always_inline bool has_second_chance(struct pkt *p, struct pending_head
 	return true;
 }
 
+/* UDP says of no packet that it is a flow's first. In a slot that has had other hosts, one of those may serve a flow that is
+ * not known here: its packets go through all of them, the oldest first, and whoever has the flow claims it. The current host
+ * claims it too, once it has answered, so the search of a flow that is new ends with its second packet. */
+static __always_inline void begin_search(struct pkt *p, struct pending_head *set, __u32 way)
+{
+	__u32 older = p->frag ? 0 : p->older;
+
+	set->isn[way] = older;
+	if (!older)
+		return;
+	set->second[way] = ((bpf_ktime_get_ns() + SLR_SEARCH_MS * 1000000ULL) & ~0xffffULL) | (SLR_SEARCH_PACKETS - 1);
+	p->mark = SLR_MARK_SEARCH;
+}
+
+/* A packet of a pending UDP flow: is the search still on? Until its end the flow is not pinned, and takes the same way, so
+ * that its packets do not alternate between hosts. After it the current host has the flow, but that is a guess: claims may
+ * have been lost. A first fragment goes to the current host, where the others can follow it. */
+static __always_inline bool is_searched(struct pkt *p, struct pending_head *set, __u32 way)
+{
+	__u32 older = set->isn[way];
+	__u64 word = set->second[way];
+
+	if (!older)
+		return false;
+	if (!(word & 0xffff) && bpf_ktime_get_ns() >= (word & ~0xffffULL)) {
+		p->flow_flags = FLOW_GUESS;
+		return false;
+	}
+	if (p->frag)
+		return true;
+	if (word & 0xffff)
+		set->second[way] = word - 1;
+	p->older = older;
+	p->mark = SLR_MARK_SEARCH;
+	return true;
+}
+
 /* `chains`: orphans of its subnet are searched for, and first packets have a second chance. */
 static __always_inline void record_new(struct pkt *p, struct pending *set, __u64 hash, bool chains)
 {
@@ -154,8 +191,10 @@ static __always_inline void record_new(struct pkt *p, struct pending *set, __u64
 		set->v6->key[way] = p->k6;
 	set->head->seen[way] = p->now;
 	set->head->isn[way] = p->seq;
-	if (chains) {
-		if (p->proto != IPPROTO_TCP || p->frag)
+	if (chains && p->proto == IPPROTO_UDP) {
+		begin_search(p, set->head, way);
+	} else if (chains) {
+		if (p->frag)
 			p->second = 0;
 		give_second_chance(p, set->head, way);
 	}

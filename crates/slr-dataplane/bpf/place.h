@@ -219,8 +219,11 @@ static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 			p->hop_gen = h->gen;
 			if (p->second == n)
 				p->second = 0;
-			if (!p->frag)
-				p->older = lane >> 16;
+			if (p->frag)
+				return 0;
+			p->older = lane >> 16;
+			if (p->proto == IPPROTO_UDP) /* the second choice has moved in, who never had it */
+				p->older &= 0xffffffffULL >> 16 * i;
 			return 0;
 		}
 	}

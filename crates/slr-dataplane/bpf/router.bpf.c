@@ -33,7 +33,10 @@ static __always_inline int proceed(struct pkt *p, struct pending_head *set, __u3
 	int why;
 
 	set->seen[way] = p->now;
-	if (is_first_syn(p)) {
+	if (p->proto == IPPROTO_UDP) {
+		if (chains && is_searched(p, set, way))
+			return SLR_R_fwd_pending;
+	} else if (is_first_syn(p)) {
 		set->isn[way] = p->seq; /* the port is used again: the next ACK continues this SYN */
 		if (chains && !p->frag) {
 			p->second = set->second[way];
@@ -101,7 +104,7 @@ separate int miss(struct pkt *p, __u64 hash)
 		return SLR_R_fwd_orphan_chain;
 	}
 	record_new(p, &set, hash, chains);
-	return SLR_R_fwd_new;
+	return p->mark == SLR_MARK_SEARCH ? SLR_R_fwd_new_chain : SLR_R_fwd_new;
 }
 
 /* A later fragment: no ports, so only its first fragment knows. */
@@ -285,9 +288,12 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 		p->hop = 0; /* the fragments that follow are the kernel's too */
 		record_fragment(p);
 	}
-	if ((why < SLR_R_fwd_established || why > SLR_R_fwd_echo) && why != SLR_R_fwd_orphan_chain)
+	if ((why < SLR_R_fwd_established || why > SLR_R_fwd_echo) && why != SLR_R_fwd_orphan_chain &&
+	    why != SLR_R_fwd_new_chain)
 		return why;
 	n = p->hop;
+	if (unlikely(p->mark == SLR_MARK_SEARCH && p->proto == IPPROTO_UDP))
+		n = oldest_first(p);
 	h = map_lookup(&hops, &n);
 	if (!h)
 		return SLR_R_drop_hop_unusable;

@@ -48,7 +48,7 @@ enum Verdict {
     Known,
     /// It is pinned to another host that is there, and its client has not ended it.
     Owned,
-    /// It is not pinned, or to a host that is gone, or has ended: it may be pinned to who claims it.
+    /// It is not pinned, or by a guess, or to a host that is gone, or has ended: it may be pinned to who claims it.
     Free,
 }
 
@@ -57,6 +57,7 @@ fn judge(found: Option<&flow>, claimed: &flow, generations: &Generations) -> Ver
         None => Verdict::Free,
         Some(found) if !generations.has(found) => Verdict::Free,
         Some(found) if (found.hop, found.hop_gen) == (claimed.hop, claimed.hop_gen) => Verdict::Known,
+        Some(found) if u32::from(found.flags) & slr_const::FLOW_GUESS.0 != 0 => Verdict::Free,
         Some(found) if u32::from(found.flags) & slr_const::FLOW_CLOSING.0 != 0 => Verdict::Free,
         Some(_) => Verdict::Owned,
     }

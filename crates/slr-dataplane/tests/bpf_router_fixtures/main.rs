@@ -17,5 +17,6 @@ mod limits;
 mod malformed;
 mod mtu;
 mod routes;
+mod searches;
 mod truncated;
 mod tunnels;
