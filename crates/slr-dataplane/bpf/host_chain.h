@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* host_chain.h - chains: nested tunnel headers through the hosts that may know a flow (DESIGN 5, R2). A host that has the
- * socket takes all headers off; another takes its own off and sends the rest on. No open relay: chains come from
+ * socket, or has answered the UDP flow, takes all headers off; another takes its own off and sends the rest on. No open relay: chains come from
  * registered sources only, go on to listed addresses only, and are one header shorter each time. */
 #pragma once
 
@@ -140,11 +140,61 @@ static __always_inline int socket_of_v6(struct xdp_md *ctx, struct innermost *in
 	return wanted;
 }
 
-static __noinline int socket_of(struct xdp_md *ctx, struct innermost *in, __u32 netns)
+separate int socket_of(struct xdp_md *ctx, struct innermost *in, __u32 netns)
 {
 	if (!in)
 		return WANTS_NOT;
 	return in->proto == IPPROTO_IPIP ? socket_of_v4(ctx, in, netns) : socket_of_v6(ctx, in, netns);
+}
+
+/* Does anybody here listen where this flow goes? */
+static __always_inline bool has_udp_socket(struct xdp_md *ctx, struct claim *flow, bool v6, __u32 netns)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+
+	if (v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, &flow->client, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, &flow->vaddr, 16);
+		tuple.ipv6.sport = flow->client_port;
+		tuple.ipv6.dport = flow->vport;
+		sk = bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv6), netns, 0);
+	} else {
+		tuple.ipv4.saddr = flow->client.word[3];
+		tuple.ipv4.daddr = flow->vaddr.word[3];
+		tuple.ipv4.sport = flow->client_port;
+		tuple.ipv4.dport = flow->vport;
+		sk = bpf_sk_lookup_udp(ctx, &tuple, sizeof(tuple.ipv4), netns, 0);
+	}
+	if (!sk)
+		return false;
+	bpf_sk_release(sk);
+	return true;
+}
+
+/* A UDP flow is this host's if it has answered it, not too long ago, and if there still is a socket: a server that is gone
+ * does not keep its flows. */
+separate int answers(struct xdp_md *ctx, struct innermost *in, __u32 netns)
+{
+	struct claim flow;
+	__u64 *noted;
+
+	if (!in || !flow_at(ctx, in->at, in->proto, IPPROTO_UDP, &flow))
+		return WANTS_NOT;
+	noted = bpf_map_lookup_elem(&udp_answered, &flow);
+	if (!noted || (__s64)(bpf_ktime_get_coarse_ns() - *noted) > (__s64)(SLR_UDP_SERVED_S * NS_PER_S))
+		return WANTS_NOT;
+	return has_udp_socket(ctx, &flow, in->proto == IPPROTO_IPV6, netns) ? WANTS_OWN : WANTS_NOT;
+}
+
+/* What is this host to what a chain carries? */
+static __always_inline int wanted_here(struct xdp_md *ctx, struct innermost *in, __u32 netns)
+{
+	if (!in->plain)
+		return WANTS_NOT;
+	if (in->upper == IPPROTO_TCP)
+		return socket_of(ctx, in, netns);
+	return in->upper == IPPROTO_UDP ? answers(ctx, in, netns) : WANTS_NOT;
 }
 
 /* Shall the routers hear that this host has the flow? What is searched for: if the flow is a socket's already. A new
@@ -169,10 +219,10 @@ static __noinline int ask_socket(struct xdp_md *ctx, struct tunnel *t)
 	in.at = t->content;
 	in.end = t->end;
 	in.proto = t->proto;
-	if (peel(&in, data, end) || in.upper != IPPROTO_TCP || !in.plain)
+	if (peel(&in, data, end))
 		return 0;
-	if (is_to_claim(t, socket_of(ctx, &in, t->cfg->socket_netns)))
-		return claim(ctx, in.at, in.proto);
+	if (is_to_claim(t, wanted_here(ctx, &in, t->cfg->socket_netns)))
+		return claim(ctx, in.at, in.proto, in.upper);
 	return 0;
 }
 
@@ -268,12 +318,12 @@ static __noinline int chain(struct xdp_md *ctx, struct tunnel *t)
 	what = whose(t, &in, data, end);
 	if (what > 1)
 		return what;
-	if (what && in.upper == IPPROTO_TCP && in.plain)
-		mine = socket_of(ctx, &in, t->cfg->socket_netns);
+	if (what)
+		mine = wanted_here(ctx, &in, t->cfg->socket_netns);
 	if (!mine)
 		return relay(ctx, t);
 	if (is_to_claim(t, mine))
-		claim(ctx, in.at, in.proto);
+		claim(ctx, in.at, in.proto, in.upper);
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	in.at &= OFFSET_MASK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* host_claim.h - claims: what a router searches for and this host has is told to the daemon, which tells all routers
- * (docs/wire.md, "A chain"). Only what a registered sender has marked, and only what a socket of this host wants. */
+ * (docs/wire.md, "A chain"). Only what a registered sender has marked, and only what a socket of this host wants, or what it
+ * has answered. */
 #pragma once
 
 #include "host_packet.h"
@@ -50,33 +51,44 @@ static __always_inline void tell(struct claim *c)
 	count_claim(CLAIM_TOLD);
 }
 
-/* Tells of the TCP segment at `at`, whose IP header is a plain one of the family that `proto` says. */
-static __noinline int claim(struct xdp_md *ctx, __u64 at, __u32 proto)
+/* The flow of the TCP segment or UDP datagram at `at`, whose IP header is a plain one of the family that `family` says:
+ * IPPROTO_IPIP or IPPROTO_IPV6. */
+static __always_inline bool flow_at(struct xdp_md *ctx, __u64 at, __u32 family, __u32 proto, struct claim *c)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct claim c = { .proto = IPPROTO_TCP };
 	__be16 *ports;
 
 	at &= 0xff;
-	if (proto == IPPROTO_IPIP) {
+	if (family == IPPROTO_IPIP) {
 		struct iphdr *ip = data + at;
 
 		if ((void *)(ip + 1) + 4 > end)
-			return 0;
-		c.client = mapped_v4(ip->saddr);
-		c.vaddr = mapped_v4(ip->daddr);
+			return false;
+		c->client = mapped_v4(ip->saddr);
+		c->vaddr = mapped_v4(ip->daddr);
 		ports = (void *)(ip + 1);
 	} else {
 		struct ipv6hdr *ip = data + at;
 
 		if ((void *)(ip + 1) + 4 > end)
-			return 0;
-		__builtin_memcpy(&c.client, &ip->saddr, 16);
-		__builtin_memcpy(&c.vaddr, &ip->daddr, 16);
+			return false;
+		__builtin_memcpy(&c->client, &ip->saddr, 16);
+		__builtin_memcpy(&c->vaddr, &ip->daddr, 16);
 		ports = (void *)(ip + 1);
 	}
-	c.client_port = ports[0];
-	c.vport = ports[1];
+	c->client_port = ports[0];
+	c->vport = ports[1];
+	c->proto = proto;
+	return true;
+}
+
+/* Tells of the flow of what is at `at`. */
+separate int claim(struct xdp_md *ctx, __u64 at, __u32 family, __u32 proto)
+{
+	struct claim c;
+
+	if (!flow_at(ctx, at, family, proto, &c))
+		return 0;
 	tell(&c);
 	return 1;
 }

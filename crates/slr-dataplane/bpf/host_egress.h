@@ -118,6 +118,42 @@ static __noinline int rewrite_source(struct __sk_buff *skb, struct sent *s, stru
 	return SLR_H_pass_udp_source;
 }
 
+/* A datagram leaves from a virtual address: this host serves the flow, and may claim it. Only what a socket here has sent
+ * comes by, so a stranger makes no host claim what it does not serve. */
+separate int note_answered(struct __sk_buff *skb, struct sent *s)
+{
+	struct claim flow = { .proto = IPPROTO_UDP };
+	__u64 now, *noted;
+	struct udphdr udp;
+
+	if (!s || s->later || bpf_skb_load_bytes(skb, s->l4, &udp, sizeof(udp)))
+		return 0;
+	if (s->v6) {
+		struct slr_addr ends[2];
+
+		if (bpf_skb_load_bytes(skb, s->l3 + __builtin_offsetof(struct ipv6hdr, saddr), ends, sizeof(ends)))
+			return 0;
+		flow.vaddr = ends[0];
+		flow.client = ends[1];
+	} else {
+		__be32 ends[2];
+
+		if (bpf_skb_load_bytes(skb, s->l3 + __builtin_offsetof(struct iphdr, saddr), ends, sizeof(ends)))
+			return 0;
+		flow.vaddr = mapped_v4(ends[0]);
+		flow.client = mapped_v4(ends[1]);
+	}
+	flow.vport = udp.source;
+	flow.client_port = udp.dest;
+	now = bpf_ktime_get_coarse_ns();
+	noted = bpf_map_lookup_elem(&udp_answered, &flow);
+	if (!noted)
+		return bpf_map_update_elem(&udp_answered, &flow, &now, BPF_ANY);
+	if ((__s64)(now - *noted) > (__s64)(SLR_UDP_NOTED_S * NS_PER_S))
+		*noted = now;
+	return 0;
+}
+
 /* The network header, and whose traffic it is. */
 static __always_inline void read_sender(struct host_config *cfg, struct sent *s, void *data, void *end, __be16 type)
 {
@@ -177,6 +213,8 @@ static __always_inline void leave(struct __sk_buff *skb)
 	} else if (s.proto == IPPROTO_TCP && !s.later) {
 		headers = leave_tcp(skb, &s, cfg);
 	}
+	if (s.proto == IPPROTO_UDP)
+		note_answered(skb, &s);
 	/* As the wire will see it: a large buffer counts as the segments it becomes. */
 	segments = skb->gso_segs ? skb->gso_segs : 1;
 	headers += s.l4 - s.l3;

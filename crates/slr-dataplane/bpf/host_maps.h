@@ -4,6 +4,8 @@
 
 #include "base.h"
 
+#define NS_PER_S 1000000000ULL
+
 /* Written by user space: the element that is not in force, then which one is. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -77,6 +79,16 @@ struct {
 	__type(key, int);
 	__type(value, struct udp_source);
 } udp_connected SEC(".maps");
+
+/* UDP flows that this host has answered, and when it last was noted, in nanoseconds of the monotonic clock: UDP has no socket
+ * of a flow that could be asked. Written on egress, read when a flow is searched for. LRU: under a flood of clients that ask
+ * once the longest silent ones go; they are then served where the ring points, as if nobody had answered them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct claim);
+	__type(value, __u64);
+	__uint(max_entries, SLR_UDP_SERVED);
+} udp_answered SEC(".maps");
 
 /* Flows to claim. Written here, read by user space. */
 struct {

@@ -1,6 +1,6 @@
 //! Claims: the host that has a flow which is searched for tells its daemon, once, and nobody else's flows.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use slr_dataplane::host::{ClaimCounts, ClaimReader};
 use slr_dataplane::reason::HostReason::*;
@@ -46,6 +46,10 @@ fn flow(client: &str, port: u16, server: SocketAddr) -> FlowKey {
     FlowKey::new(SocketAddr::new(client.parse().unwrap(), port), server, slr_model::Protocol::Tcp).unwrap()
 }
 
+fn udp_flow(client: &str, port: u16, server: SocketAddr) -> FlowKey {
+    FlowKey::new(SocketAddr::new(client.parse().unwrap(), port), server, slr_model::Protocol::Udp).unwrap()
+}
+
 #[test]
 fn a_searched_flow_is_claimed_by_the_host_that_has_its_socket() {
     namespace().with(|| {
@@ -75,7 +79,7 @@ fn a_searched_flow_is_claimed_by_the_host_that_has_its_socket() {
                 ("nobody's flow", content(last(SEARCH), 1, ACK)),
                 ("nobody's flow, a chain", content(chain(SEARCH), 1, ACK)),
                 ("a SYN that is searched for: no flow yet", content(last(SEARCH), 1, SYN)),
-                ("UDP", ip(last(SEARCH), client, server).udp(port(2), vport).build()),
+                ("UDP that was not answered", ip(last(SEARCH), client, server).udp(port(2), vport).build()),
                 ("a mark of a later version", content(last(7), port(2), ACK)),
                 ("a second chance that the first host takes", content(last(SECOND), port(2), ACK)),
                 ("likewise, a chain", content(chain(SECOND), 2, SYN)),
@@ -139,5 +143,55 @@ fn a_flow_is_claimed_again_only_after_a_while_and_a_reader_that_sleeps_loses_the
             }
         }
         assert_eq!(read, told, "what was told can be read");
+    });
+}
+
+#[test]
+fn a_udp_flow_belongs_to_the_host_that_has_answered_it_while_somebody_listens() {
+    namespace().with(|| {
+        let mut scene = Scene::new();
+        for (client, server, own, router, us, next) in [
+            (C4, V4, US4, ROUTER4, US4, OTHER4),
+            (C6, V6, US6, ROUTER6, US6, OTHER6),
+            (C4, V4, US4, ROUTER6, US6, OTHER6),
+        ] {
+            let socket = UdpSocket::bind((server, 0)).unwrap();
+            let (to, vport) = (socket.local_addr().unwrap(), socket.local_addr().unwrap().port());
+            let content = |p: Packet, port: u16| ip(p, client, server).udp(port, vport).payload_len(9).build();
+            let chain = |mark| marked(marked(frame(), router, us, mark), router, next, mark);
+            let last = |mark| marked(frame(), router, us, mark);
+            let answer = |scene: &Scene, source: &str, port: u16| {
+                let sent = ip(returned(), source, client).udp(vport, port).payload_len(9).build();
+                assert_eq!(scene.bed.host.test_run_egress(&sent).unwrap(), sent, "as it was");
+            };
+
+            // Asked by a router that searches; asked by its client; sent by this host itself, from no virtual address.
+            assert_eq!(scene.bed.send(&content(chain(SEARCH), 1)).0, RelayChain);
+            scene.bed.send(&content(frame(), 1));
+            answer(&scene, own, 1);
+            assert_eq!(scene.bed.send(&content(chain(SEARCH), 1)).0, RelayChain, "nobody has answered");
+            assert_eq!(scene.claimed(&content(last(SEARCH), 1)), []);
+            assert_eq!(scene.bed.send(&content(last(SEARCH), 1)).0, Deliver, "the last host takes it in any case");
+            let later = ip(returned(), server, client);
+            let later =
+                if client.contains(':') { later.fragment_header(8, false, 1) } else { later.fragment(8, false) };
+            scene.bed.host.test_run_egress(&later.udp(vport, 1).build()).unwrap();
+            assert_eq!(scene.bed.send(&content(chain(SEARCH), 1)).0, RelayChain, "no port was in that fragment");
+
+            for port in 1..=4 {
+                answer(&scene, server, port);
+            }
+            assert_eq!(scene.bed.send(&content(chain(SEARCH), 1)), (DeliverChain, content(frame(), 1)));
+            assert_eq!(scene.reader.take().unwrap(), [udp_flow(client, 1, to)]);
+            assert_eq!(scene.claimed(&content(last(SEARCH), 2)), [udp_flow(client, 2, to)]);
+            assert_eq!(scene.bed.send(&content(chain(0), 3)).0, DeliverChain);
+            assert_eq!(scene.bed.send(&content(last(0), 3)).0, Deliver);
+            assert_eq!(scene.reader.take().unwrap(), [], "nobody searches");
+            assert_eq!(scene.bed.send(&content(chain(SEARCH), 5)).0, RelayChain, "another flow of the same client");
+
+            drop(socket);
+            assert_eq!(scene.bed.send(&content(chain(SEARCH), 4)).0, RelayChain, "the server is gone");
+            assert_eq!(scene.claimed(&content(last(SEARCH), 4)), []);
+        }
     });
 }
