@@ -208,7 +208,9 @@ static __always_inline bool is_to_claim(struct tunnel *t, int wanted)
 	return t->mark == SLR_MARK_SECOND && wanted != WANTS_NOT && !(t->peer & TUNNEL_ROUTER);
 }
 
-/* The last header of a chain: it is delivered in any case, but is it this host's? */
+/* The last header of a chain: it is delivered in any case, but is it this host's? A UDP flow is not claimed by the last
+ * host: the router pins it there by itself when nobody else does, within the budget of the client's prefix. A claim has no such
+ * budget, and clients that do not exist are answered too. */
 static __noinline int ask_socket(struct xdp_md *ctx, struct tunnel *t)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -219,7 +221,7 @@ static __noinline int ask_socket(struct xdp_md *ctx, struct tunnel *t)
 	in.at = t->content;
 	in.end = t->end;
 	in.proto = t->proto;
-	if (peel(&in, data, end))
+	if (peel(&in, data, end) || in.upper != IPPROTO_TCP)
 		return 0;
 	if (is_to_claim(t, wanted_here(ctx, &in, t->cfg->socket_netns)))
 		return claim(ctx, in.at, in.proto, in.upper);

@@ -144,8 +144,7 @@ static __always_inline bool has_second_chance(struct pkt *p, struct pending_head
 }
 
 /* UDP says of no packet that it is a flow's first. In a slot that has had other hosts, one of those may serve a flow that is
- * not known here: its packets go through all of them, the oldest first, and whoever has the flow claims it. The current host
- * claims it too, once it has answered, so the search of a flow that is new ends with its second packet. */
+ * not known here: its packets go through all of them, the oldest first, and whoever has the flow claims it. */
 static __always_inline void begin_search(struct pkt *p, struct pending_head *set, __u32 way)
 {
 	__u32 older = p->frag ? 0 : p->older;

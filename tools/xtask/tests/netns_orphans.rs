@@ -94,6 +94,40 @@ fn claimed(site: &Site) -> u64 {
 }
 
 #[test]
+fn udp_flows_that_are_forgotten_find_their_hosts_although_the_ring_has_changed() {
+    require_root();
+    let site = Site::up("udp-orphans", options()).unwrap();
+    start_servers(site.lab()).unwrap();
+    eventually(SOON, "shares", || HOSTS.iter().all(|host| percent(&site, host) > 25.0));
+    // An answer from another process than the first one's is a failure of the flow: this is the stateful server.
+    let targets = VIRTUAL.map(|address| format!("--target {address}")).join(" ");
+    let words = format!("{targets} --flow udp={FLOWS} --interval 100ms --ramp 1s --timeout 5s --duration 120s");
+    let flows = traffic::start(site.lab(), "c2", &words).unwrap();
+    eventually(SOON, "pinned flows", || pinned(&site) >= FLOWS);
+    for host in ["h1", "h2"] {
+        let (answer, accepted) = site.tell("slr1", "slr-router", &["drain", host]).unwrap();
+        assert!(accepted, "{answer}");
+        eventually(SOON, "the ring without it", || percent(&site, host) == 0.0);
+    }
+    let claimed_before = claimed(&site);
+    let (answer, accepted) = site.tell("slr1", "slr-router", &["flows", "forget", "--all"]).unwrap();
+    assert!(accepted, "{answer}");
+    eventually(SOON, "every flow pinned again", || pinned(&site) >= FLOWS);
+    let found_elsewhere = claimed(&site) - claimed_before;
+    assert!(found_elsewhere > FLOWS as u64 / 3, "{found_elsewhere} of {FLOWS} flows had another host than the ring's");
+    let (relayed, found) = (sum(&site, "relay_chain"), sum(&site, "deliver_chain"));
+    let began = site.reason("slr1", "fwd_established").unwrap();
+    eventually(SOON, "packets of pinned flows", || {
+        site.reason("slr1", "fwd_established").unwrap() > began + 20 * FLOWS as u64
+    });
+    flows.interrupt().unwrap();
+    let report = flows.finish().unwrap();
+    report.assert_clean("UDP flows that the router has forgotten");
+    println!("{} flows; {relayed} passed on by hosts, {found} found before the chain's end", report.total("started"));
+    assert!(relayed > 0 && found > 0, "relayed {relayed}, found before the chain's end {found}");
+}
+
+#[test]
 fn no_new_connection_is_refused_while_a_server_is_dead() {
     require_root();
     let site = Site::up("second", options()).unwrap();
