@@ -4,8 +4,8 @@ use prost::Message as _;
 
 use crate::frame::LENGTH_LEN;
 use crate::{
-    Ack, AdvertPart, Ask, Claims, DecodeError, EncodeError, Hello, Order, Ordered, Refused, RingsAck, RingsPart,
-    RosterPart, Welcome, Withdraw, bounds, proto,
+    Ack, AdvertPart, Ask, Claims, DecodeError, EncodeError, Hello, Mirror, MirrorAck, Order, Ordered, Refused,
+    RingsAck, RingsPart, RosterPart, Welcome, Withdraw, bounds, proto,
 };
 use proto::envelope::Message as Field;
 
@@ -26,6 +26,8 @@ pub enum Message {
     RingsAck(RingsAck),
     Ask(Ask),
     Claims(Claims),
+    Mirror(Mirror),
+    MirrorAck(MirrorAck),
 }
 
 /// The first byte of an envelope with claims: field 13, of a length (protobuf's encoding of fields).
@@ -60,6 +62,8 @@ impl Message {
             Field::RingsAck(found) => Message::RingsAck(RingsAck::read(found)?),
             Field::Ask(proto::Ask {}) => Message::Ask(Ask),
             Field::Claims(found) => Message::Claims(Claims::read(found)?),
+            Field::Mirror(found) => Message::Mirror(Mirror::read(found)?),
+            Field::MirrorAck(found) => Message::MirrorAck(MirrorAck::read(found)),
         })
     }
 
@@ -101,6 +105,8 @@ impl Message {
             Message::RingsAck(_) => "rings_ack",
             Message::Ask(_) => "ask",
             Message::Claims(_) => "claims",
+            Message::Mirror(_) => "mirror",
+            Message::MirrorAck(_) => "mirror_ack",
         }
     }
 
@@ -135,6 +141,8 @@ impl Message {
             Message::RingsAck(message) => Field::RingsAck(message.write()),
             Message::Ask(Ask) => Field::Ask(proto::Ask {}),
             Message::Claims(message) => Field::Claims(message.write()),
+            Message::Mirror(message) => Field::Mirror(message.write()),
+            Message::MirrorAck(message) => Field::MirrorAck(message.write()),
         };
         proto::Envelope { message: Some(field) }
     }

@@ -135,6 +135,20 @@ fn vectors() -> Vec<(Message, &'static str)> {
             }),
             "6a360a0dc6336407c00002099c40005006122520010db800000000000000000000000720010db80001000000000000000000099c40003511",
         ),
+        (
+            Message::Mirror(Mirror {
+                sequence: 7,
+                kind: MirrorKind::New,
+                age_ms: 21,
+                complete: true,
+                hosts: BTreeMap::from([
+                    ("h1".parse().unwrap(), vec!["tcp 198.51.100.7:40000 > 192.0.2.9:80".parse().unwrap()]),
+                    ("h2".parse().unwrap(), vec!["udp [2001:db8::7]:40000 > [2001:db8:1::9]:53".parse().unwrap()]),
+                ]),
+            }),
+            "724a08071001181520012a130a026831120dc6336407c00002099c400050062a2b0a0268321a2520010db800000000000000000000000720010db80001000000000000000000099c40003511",
+        ),
+        (Message::MirrorAck(MirrorAck { sequence: 7, resync: true }), "7a0408071001"),
     ]
 }
 
@@ -161,7 +175,7 @@ fn each_message_has_a_vector_and_the_documentation_shows_it() {
         kinds.insert(message.kind());
         assert!(shown.contains(bytes), "docs/wire.md does not show the vector of {}", message.kind());
     }
-    assert_eq!(kinds.len(), 13);
+    assert_eq!(kinds.len(), 15);
 }
 
 #[test]

@@ -147,6 +147,18 @@ fn flow() -> impl Strategy<Value = FlowKey> {
     })
 }
 
+fn mirror() -> impl Strategy<Value = Message> {
+    let kind = prop_oneof![Just(MirrorKind::New), Just(MirrorKind::Proven), Just(MirrorKind::Forgotten)];
+    let flows = prop::collection::vec(flow(), 1..25).prop_map(|mut flows| {
+        flows.sort_by_key(|flow| !flow.is_ipv4());
+        flows
+    });
+    let hosts = prop::collection::btree_map(name(), flows, 0..5);
+    (1u64.., kind, any::<u32>(), any::<bool>(), hosts).prop_map(|(sequence, kind, age_ms, complete, hosts)| {
+        Message::Mirror(Mirror { sequence, kind, age_ms, complete, hosts })
+    })
+}
+
 pub fn message() -> impl Strategy<Value = Message> {
     let code = any::<u32>().prop_map(Code::from_number);
     let action = prop_oneof![Just(Action::Drain), Just(Action::Undrain)];
@@ -171,6 +183,8 @@ pub fn message() -> impl Strategy<Value = Message> {
         })),
         (1u64.., outcome).prop_map(|(id, outcome)| Message::Ordered(Ordered { id, outcome })),
         Just(Message::Ask(Ask)),
+        mirror(),
+        (any::<u64>(), any::<bool>()).prop_map(|(sequence, resync)| Message::MirrorAck(MirrorAck { sequence, resync })),
         prop::collection::vec(flow(), 1..25).prop_map(|flows| Message::Claims(Claims::split(flows).remove(0))),
         roster(),
         rings(3, 8).prop_map(|rings| Message::Rings(rings.split().unwrap().remove(0))),
