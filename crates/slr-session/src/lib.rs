@@ -4,4 +4,5 @@
 
 pub mod cluster;
 pub mod conversation;
+pub mod mirror;
 pub mod registry;

@@ -71,7 +71,7 @@ pub struct PeerSettings {
 pub enum PeerEvent {
     /// The other end has introduced itself: [`crate::cluster`] hears of it now. May be answered with [`Peer::refuse`].
     Met(Hello),
-    /// A message for the cluster: rings or a beat.
+    /// A message for the cluster: rings, a beat, or of the mirror.
     Message(Message),
     /// The other end refuses this one, or ends the session, and says why.
     Refused(Refused),
@@ -232,9 +232,10 @@ impl Peer {
                 self.tell(PeerEvent::Refused(refused));
                 self.give_up(now, code, why);
             }
-            (Phase::Open, message @ (Message::Rings(_) | Message::RingsAck(_))) => {
-                self.tell(PeerEvent::Message(message));
-            }
+            (
+                Phase::Open,
+                message @ (Message::Rings(_) | Message::RingsAck(_) | Message::Mirror(_) | Message::MirrorAck(_)),
+            ) => self.tell(PeerEvent::Message(message)),
             (_, message) => self.misplaced(now, channel, &message),
         }
     }
