@@ -45,7 +45,13 @@ enum slr_const {
 	SLR_SEARCH_PACKETS = 3, /* and with so many packets at least: a flow that speaks seldom has three claims too */
 	FLOW_CLOSING = 1 << 0, /* the client sent FIN or RST */
 	FLOW_REFRESHED = 1 << 1, /* spoke again a second or more after it was pinned */
-	FLOW_GUESS = 1 << 2, /* searched for, and nobody claimed it: who claims it later has it */
+	FLOW_MIRRORED = 1 << 2, /* another member of the cluster told of it. User space's, like the next: see mirror.rs */
+	FLOW_PROVEN = 1 << 3, /* and there it has spoken again */
+	FLOW_GUESS = 1 << 4, /* searched for, and nobody claimed it: who claims it later has it */
+	SLR_NEW_PINS_BYTES = 1 << 22, /* 74,000 pins that the daemon has not read: what it promotes while a turn takes long */
+	NEW_PIN_TOLD = 0,
+	NEW_PIN_LOST = 1, /* the daemon does not read: it tells its peers everything again */
+	NEW_PIN_NUM = 2,
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
 	HOP_V6 = 1 << 1, /* the outer header is IPv6 */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
@@ -113,6 +119,18 @@ struct flow {
 	__u32 seen; /* the `clock` at the last packet */
 	__u8 flags; /* FLOW_* */
 	__u8 pad[3];
+};
+
+/* A flow that was pinned just now: to the daemon, for the cluster's other members. IPv4 addresses are mapped. */
+struct new_pin {
+	struct slr_addr client;
+	struct slr_addr vaddr;
+	__be16 client_port;
+	__be16 vport;
+	__u16 hop;
+	__u16 hop_gen;
+	__u32 proto;
+	__u32 subnet;
 };
 
 /* A set of the cache of flows that have not yet shown two ends: one cache line of paths, one of ages and sequence
@@ -248,7 +266,7 @@ struct router_config {
 	__u32 icmp_burst;
 	__u32 pmtu_s; /* how long a learned path MTU is believed */
 	__u32 pending_sets; /* of the pending cache, per family */
-	__u32 pad;
+	__u32 tell_pins; /* whether there is somebody to mirror new pins to */
 	__u32 pmtu_floor; /* no frag-needed lowers a path MTU below this */
 };
 
@@ -365,6 +383,7 @@ struct abi_anchor {
 	enum slr_router_reason router_reason;
 	enum slr_host_reason host_reason;
 	enum slr_host_const host_constant;
+	struct new_pin new_pin; /* of records in a ring buffer BTF has no type */
 };
 
 #ifndef SLR_ABI_NEXT
@@ -373,6 +392,7 @@ _Static_assert(sizeof(struct flow) == 16, "a flow is two words");
 _Static_assert(SLR_R_NUM <= SLR_REASONS_MAX && SLR_H_NUM <= SLR_REASONS_MAX, "a place for each reason");
 _Static_assert(sizeof(struct flow_key_v4) == 16, "no padding in a key");
 _Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");
+_Static_assert(sizeof(struct new_pin) == 48, "no padding in a record");
 _Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");
 _Static_assert(sizeof(struct keepalive) == 24, "on the wire");
 _Static_assert(sizeof(struct udp_peer) == 32, "no padding in a key");

@@ -111,6 +111,41 @@ static __always_inline long remember(struct pkt *p, __u64 mode)
 	return bpf_map_update_elem(&flows_v6, &p->k6, &f, mode);
 }
 
+/* Tells the daemon of a pin that was made just now. The record is written where it is read: the stack has no room for it. */
+separate int tell_pin(struct pkt *p)
+{
+	struct new_pin *n;
+	__u32 what = NEW_PIN_LOST;
+	__u64 *count;
+
+	if (!p)
+		return 0;
+	n = bpf_ringbuf_reserve(&new_pins, sizeof(*n), 0);
+	if (n) {
+		what = NEW_PIN_TOLD;
+		n->hop = p->hop;
+		n->hop_gen = p->hop_gen;
+		n->subnet = p->subnet;
+		n->proto = p->proto;
+		if (p->family == AF_V4) {
+			n->client = mapped_v4(p->k4.client);
+			n->vaddr = mapped_v4(p->k4.vaddr);
+			n->client_port = p->k4.client_port;
+			n->vport = p->k4.vport;
+		} else {
+			__builtin_memcpy(&n->client, p->k6.client, 16);
+			__builtin_memcpy(&n->vaddr, p->k6.vaddr, 16);
+			n->client_port = p->k6.client_port;
+			n->vport = p->k6.vport;
+		}
+		bpf_ringbuf_submit(n, BPF_RB_NO_WAKEUP);
+	}
+	count = bpf_map_lookup_elem(&new_pin_counts, &what);
+	if (count)
+		(*count)++;
+	return 0;
+}
+
 static __always_inline int pin(struct pkt *p, struct router_config *cfg)
 {
 	long err;
@@ -120,6 +155,8 @@ static __always_inline int pin(struct pkt *p, struct router_config *cfg)
 	err = remember(p, BPF_NOEXIST);
 	if (err && err != -17 /* EEXIST: another CPU was first */)
 		return SLR_R_fwd_table_full;
+	if (!err && cfg->tell_pins)
+		tell_pin(p);
 	return SLR_R_fwd_promoted;
 }
 
@@ -167,6 +204,8 @@ separate int used_again(struct pkt *p, __u64 hash)
 	if (remember(p, BPF_ANY))
 		return SLR_R_fwd_table_full; /* still pending: its next packet tries again */
 	*(volatile __u64 *)&set.head->path[way] = 0;
+	if (cfg->tell_pins)
+		tell_pin(p);
 	return SLR_R_fwd_promoted;
 }
 

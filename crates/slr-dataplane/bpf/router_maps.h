@@ -40,6 +40,20 @@ struct {
 	__uint(max_entries, 1 << 20);
 } flows_v6 SEC(".maps");
 
+/* New pins, for the cluster's other members. Written here, read by user space every few milliseconds: nobody is woken. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SLR_NEW_PINS_BYTES);
+} new_pins SEC(".maps");
+
+/* NEW_PIN_*: what became of these. Written here, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, NEW_PIN_NUM);
+} new_pin_counts SEC(".maps");
+
 /* Flows that have not yet shown two ends: see pending.h. The number of sets is set at load. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

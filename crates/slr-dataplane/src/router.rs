@@ -16,7 +16,9 @@ mod desired;
 mod flow_key;
 mod hops;
 mod layout;
+mod mirror;
 mod moved;
+mod new_pins;
 mod pending;
 mod preview;
 mod report;
@@ -33,6 +35,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+use slr_model::FlowKey;
 use thiserror::Error;
 
 pub use crate::object::LoadError;
@@ -43,7 +46,9 @@ pub use capacity::TableUse;
 pub use census::{Census, FlowShare};
 pub use claims::Claimed;
 pub use desired::{Class, Config, Desired, Host, Link, Route, Subnet};
+pub use mirror::{Mirrored, OwnPin, REFRESH_S};
 pub use moved::Moved;
+pub use new_pins::{NewPinReader, NewPins};
 pub use report::{Counter, FlowCount, FlowStatus, HopStatus, RouteStatus, SubnetStatus, Usage};
 pub use sweep::{SweepPolicy, SweepReport};
 
@@ -147,6 +152,8 @@ pub struct Router {
     older: Vec<PathBuf>,
     attachments: Vec<Attachment>,
     census: Census,
+    /// What sweeps have forgotten of this member's flows, for those who mirror them; `None`: nobody does.
+    forgotten: Option<Vec<FlowKey>>,
 }
 
 impl Router {
@@ -205,6 +212,7 @@ impl Router {
             older: older.into_iter().map(|(_, path)| path).collect(),
             attachments: Vec::new(),
             census: Census::default(),
+            forgotten: None,
         };
         Ok((router, adoption))
     }

@@ -54,7 +54,7 @@ fn settings(config: &Config, pending_sets: u32) -> router_config {
         pending_sets,
         pmtu_s: config.pmtu_expiry_s,
         pmtu_floor: u32::from(config.pmtu_floor),
-        pad: 0,
+        tell_pins: u32::from(config.tell_pins),
     }
 }
 

@@ -44,6 +44,14 @@ pub struct Census {
 pub struct Generations(Vec<u16>);
 
 impl Generations {
+    /// Of these hops.
+    #[cfg(test)]
+    pub fn of(hops: &[(u16, u16)]) -> Self {
+        let mut all = vec![0; HopId::TABLE_LEN];
+        hops.iter().for_each(|(hop, generation)| all[usize::from(*hop)] = *generation);
+        Self(all)
+    }
+
     /// Whether the flow's host still is who it was.
     pub fn has(&self, flow: &flow) -> bool {
         self.0.get(usize::from(flow.hop)).is_some_and(|generation| *generation != 0 && *generation == flow.hop_gen)

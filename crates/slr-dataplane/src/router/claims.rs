@@ -1,7 +1,7 @@
 //! Pinning flows that a host claims: a router searched for them, and that host has them. A claim adds what nobody remembers; it
 //! takes no flow from a host that has it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use slr_model::{FlowKey, KeyMask, NodeName};
 
@@ -74,7 +74,7 @@ impl Router {
             return Ok(done);
         };
         let generations = self.generations();
-        let seed = self.tables.settings.get(&0)?.unwrap_or_default().seed;
+        let seed = self.seed()?;
         let seen = self.tables.clock.get(&0)?.unwrap_or_default();
         for key in flows {
             let Some(subnet) = self.serving(key)? else {
@@ -83,27 +83,9 @@ impl Router {
             };
             let entropy = flow_hash(seed, key, KeyMask::ALL) as u16;
             let claimed = flow { hop: hop.id.get(), hop_gen: hop.generation, subnet, entropy, seen, ..flow::default() };
-            let outcome = match (key.client(), key.virtual_host()) {
-                (SocketAddr::V4(client), SocketAddr::V4(to)) => {
-                    let key = flow_key_v4 {
-                        client: addr::word(*client.ip()),
-                        vaddr: addr::word(*to.ip()),
-                        client_port: client.port().to_be(),
-                        vport: to.port().to_be(),
-                        proto: key.protocol().number().into(),
-                    };
-                    put(&self.tables.flows_v4, &key, &claimed, &generations)
-                }
-                (client, to) => {
-                    let key = flow_key_v6 {
-                        client: addr::key(client.ip()).word,
-                        vaddr: addr::key(to.ip()).word,
-                        client_port: client.port().to_be(),
-                        vport: to.port().to_be(),
-                        proto: key.protocol().number().into(),
-                    };
-                    put(&self.tables.flows_v6, &key, &claimed, &generations)
-                }
+            let outcome = match flow_key_v4::of(key) {
+                Some(key) => put(&self.tables.flows_v4, &key, &claimed, &generations),
+                None => put(&self.tables.flows_v6, &flow_key_v6::of(key), &claimed, &generations),
             };
             match outcome {
                 Ok(Verdict::Free) => done.pinned += 1,
@@ -116,8 +98,13 @@ impl Router {
         Ok(done)
     }
 
+    /// The seed of the placement hash.
+    pub(super) fn seed(&self) -> Result<u64, MapError> {
+        Ok(self.tables.settings.get(&0)?.unwrap_or_default().seed)
+    }
+
     /// The id of the virtual subnet that serves a flow.
-    fn serving(&self, key: &FlowKey) -> Result<Option<u16>, MapError> {
+    pub(super) fn serving(&self, key: &FlowKey) -> Result<Option<u16>, MapError> {
         let id = match key.virtual_host().ip() {
             IpAddr::V4(ip) => self.tables.prefixes_v4.get(&prefix_v4 { len: 32, addr: addr::word(ip) })?,
             ip @ IpAddr::V6(_) => self.tables.prefixes_v6.get(&prefix_v6 { len: 128, addr: addr::key(ip).word })?,
@@ -162,6 +149,6 @@ fn put<K: crate::abi::Pod>(
 }
 
 /// A preallocated hash without a free element says E2BIG.
-fn is_full(error: &MapError) -> bool {
+pub(super) fn is_full(error: &MapError) -> bool {
     matches!(error.source.raw_os_error(), Some(libc::E2BIG | libc::ENOMEM))
 }

@@ -43,6 +43,8 @@ pub struct Config {
     pub pmtu_expiry_s: u32,
     /// No frag-needed lowers a path MTU below this many bytes.
     pub pmtu_floor: u16,
+    /// Whether the program tells of new pins: there are other members of the cluster that mirror them.
+    pub tell_pins: bool,
 }
 
 impl Default for Config {
@@ -55,6 +57,7 @@ impl Default for Config {
             icmp_burst: 200,
             pmtu_expiry_s: 600, // RFC 1191 6.3: ten minutes
             pmtu_floor: 596,    // 576 for the client's datagram (RFC 791) and an IPv4 header
+            tell_pins: false,
         }
     }
 }

@@ -60,6 +60,34 @@ impl Key for flow_key_v6 {
     }
 }
 
+impl flow_key_v4 {
+    /// The key of an IPv4 flow; none of another.
+    pub fn of(flow: &FlowKey) -> Option<Self> {
+        let (SocketAddr::V4(client), SocketAddr::V4(to)) = (flow.client(), flow.virtual_host()) else { return None };
+        Some(Self {
+            client: addr::word(*client.ip()),
+            vaddr: addr::word(*to.ip()),
+            client_port: client.port().to_be(),
+            vport: to.port().to_be(),
+            proto: flow.protocol().number().into(),
+        })
+    }
+}
+
+impl flow_key_v6 {
+    /// The key of an IPv6 flow.
+    pub fn of(flow: &FlowKey) -> Self {
+        let (client, to) = (flow.client(), flow.virtual_host());
+        Self {
+            client: addr::key(client.ip()).word,
+            vaddr: addr::key(to.ip()).word,
+            client_port: client.port().to_be(),
+            vport: to.port().to_be(),
+            proto: flow.protocol().number().into(),
+        }
+    }
+}
+
 fn flow(client: IpAddr, client_port: u16, vaddr: IpAddr, vport: u16, proto: u32) -> Option<FlowKey> {
     let protocol = Protocol::from_number(u8::try_from(proto).ok()?)?;
     let end = |address, port| SocketAddr::new(address, u16::from_be(port));

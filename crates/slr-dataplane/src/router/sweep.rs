@@ -3,11 +3,17 @@
 //! Nothing else ever removes a pin: not a flood, not a change of weights. While the daemon is away nothing ages; the table
 //! may fill up, and new flows then ride the ring, which does not change either while the daemon is away.
 
+use slr_model::FlowKey;
+
 use super::Router;
 use super::census::{Census, Counting, Generations};
 use super::flow_key::Key;
+use super::mirror::is_own;
 use crate::abi::{flow, slr_const};
 use crate::table::{MapError, Table};
+
+/// Flows forgotten in a sweep that are told on. Of more, the mirrors' entries go when they are silent for too long there.
+const FORGOTTEN_MAX: usize = 65_536;
 
 /// When a flow is forgotten. Seconds of silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +81,11 @@ fn judge(flow: &flow, tcp: bool, now: u32, pressure: bool, policy: &SweepPolicy)
         Some(Age::Closed)
     } else if silent_s >= if tcp { policy.tcp_idle_s } else { policy.udp_idle_s } {
         Some(Age::Idle)
-    } else if pressure && !has(slr_const::FLOW_REFRESHED) && silent_s >= policy.unproven_s {
+    } else if pressure
+        && !has(slr_const::FLOW_REFRESHED)
+        && !has(slr_const::FLOW_PROVEN)
+        && silent_s >= policy.unproven_s
+    {
         Some(Age::Unproven)
     } else {
         None
@@ -89,6 +99,7 @@ fn forget<K: Key>(
     judge: &Judge<'_>,
     pressure: bool,
     report: &mut SweepReport,
+    forgotten: &mut Option<Vec<FlowKey>>,
     mut visit: impl FnMut(&K, &flow),
 ) -> Result<(), MapError> {
     let mut failure = Ok(());
@@ -97,12 +108,21 @@ fn forget<K: Key>(
         let tcp = key.target().is_tcp();
         let Some(age) = judge.judge(&flow, tcp, pressure) else { return };
         match table.remove_if(&key, |flow| judge.judge(flow, tcp, pressure) == Some(age)) {
-            Ok(true) => match age {
-                Age::Idle => report.idle += 1,
-                Age::Closed => report.closed += 1,
-                Age::Unproven => report.unproven += 1,
-                Age::Unpinned => report.unpinned += 1,
-            },
+            Ok(true) => {
+                // Of a host that is gone the others know themselves.
+                if age != Age::Unpinned
+                    && is_own(&flow)
+                    && let Some(told) = forgotten.as_mut().filter(|told| told.len() < FORGOTTEN_MAX)
+                {
+                    told.extend(key.flow());
+                }
+                match age {
+                    Age::Idle => report.idle += 1,
+                    Age::Closed => report.closed += 1,
+                    Age::Unproven => report.unproven += 1,
+                    Age::Unpinned => report.unpinned += 1,
+                }
+            }
             Ok(false) => {}
             Err(e) => failure = Err(e),
         }
@@ -116,20 +136,26 @@ fn sweep_table<K: Key>(
     judge: &Judge<'_>,
     counting: &mut Counting<'_>,
     report: &mut SweepReport,
+    forgotten: &mut Option<Vec<FlowKey>>,
 ) -> Result<u64, MapError> {
     let mut count = 0u64;
-    forget(table, judge, false, report, |key, flow| {
+    forget(table, judge, false, report, forgotten, |key, flow| {
         count += 1;
         counting.add_pinned(key.target(), flow);
     })?;
     if count * 100 >= u64::from(table.capacity()) * u64::from(judge.policy.pressure_percent) {
-        forget(table, judge, true, report, |_, _| {})?;
+        forget(table, judge, true, report, forgotten, |_, _| {})?;
     }
     report.pinned += count;
     Ok(count)
 }
 
 impl Router {
+    /// What sweeps have forgotten of this member's flows since the last time; from the first call on it is kept.
+    pub fn take_forgotten(&mut self) -> Vec<FlowKey> {
+        self.forgotten.replace(Vec::new()).unwrap_or_default()
+    }
+
     /// Seconds of the daemon's life: what flows are aged by.
     pub fn clock(&self) -> Result<u32, MapError> {
         Ok(self.tables.clock.get(&0)?.unwrap_or_default())
@@ -149,9 +175,10 @@ impl Router {
         let (services, generations, now) = (self.services(), self.generations(), self.clock()?);
         let judge = Judge { policy, generations: &generations, now };
         let mut counting = Counting::new(&services, &generations, now);
+        let forgotten = &mut self.forgotten;
         let pinned = [
-            sweep_table(&self.tables.flows_v4, &judge, &mut counting, &mut report)?,
-            sweep_table(&self.tables.flows_v6, &judge, &mut counting, &mut report)?,
+            sweep_table(&self.tables.flows_v4, &judge, &mut counting, &mut report, forgotten)?,
+            sweep_table(&self.tables.flows_v6, &judge, &mut counting, &mut report, forgotten)?,
         ];
         let pending = self.count_pending(&mut counting);
         self.census = Census { shares: counting.shares(&self.hop_names()), pinned, pending };
@@ -172,6 +199,7 @@ mod tests {
         let policy =
             SweepPolicy { tcp_idle_s: 1000, udp_idle_s: 100, closing_s: 10, unproven_s: 50, pressure_percent: 75 };
         let (closing, refreshed) = (slr_const::FLOW_CLOSING.0, slr_const::FLOW_REFRESHED.0);
+        let mirrored = slr_const::FLOW_MIRRORED.0;
         let now = 10_000;
         for (name, silent, flags, tcp, pressure, expected) in [
             ("fresh", 0, 0, true, true, None),
@@ -182,6 +210,8 @@ mod tests {
             ("closing but still talking", 5, closing, true, false, None),
             ("unproven without pressure", 60, 0, true, false, None),
             ("unproven under pressure", 60, 0, true, true, Some(Age::Unproven)),
+            ("proven elsewhere under pressure", 60, mirrored | slr_const::FLOW_PROVEN.0, true, true, None),
+            ("mirrored and unproven under pressure", 60, mirrored, true, true, Some(Age::Unproven)),
             ("proven under pressure", 60, refreshed, true, true, None),
         ] {
             assert_eq!(judge(&flow(now - silent, flags), tcp, now, pressure, &policy), expected, "{name}");

@@ -6,6 +6,7 @@ mod common;
 
 mod census;
 mod claims;
+mod mirror;
 mod moved;
 mod scene;
 mod unpin;

@@ -1,0 +1,262 @@
+//! Flows of the cluster's other members: pinned here as well, so that their packets find their hosts if they come here.
+//!
+//! A flow is *own* if the program pinned it, its host claimed it, or it has spoken here since it was mirrored (the program sets
+//! FLOW_REFRESHED then). Only own flows are told to others, so nothing goes in circles.
+//!
+//! **Age.** A mirrored flow speaks elsewhere, and its age here is that of its last word from there. Its owner tells of it when
+//! it is pinned, once in [`Router::own_pins`] when everything is told, each [`REFRESH_S`] while it speaks, and when it is
+//! forgotten. So a mirrored flow is never older here than at its owner, and does not go before it; and if the owner is gone
+//! with its last words, it goes after the same time of silence.
+
+use slr_model::{FlowKey, HostState, NodeName};
+
+use super::Router;
+use super::census::Generations;
+use super::claims::is_full;
+use super::flow_key::Key;
+use crate::abi::{Pod, flow, flow_key_v4, flow_key_v6, slr_const};
+use crate::table::{MapError, Table};
+
+/// How often flows that speak are told of again, at most: half of what an unproven flow has under pressure.
+pub const REFRESH_S: u32 = 60;
+/// A flow that has spoken here within this is this member's: what others say of it does not count. Longer than
+/// [`REFRESH_S`] by two advances of the clock.
+const ACTIVE_S: u32 = REFRESH_S + 10;
+
+/// What became of mirrored flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mirrored {
+    /// Pinned here now.
+    pub pinned: u64,
+    /// They were already.
+    pub known: u64,
+    /// Forgotten, as their owner has.
+    pub forgotten: u64,
+    /// Refused: they have spoken here, and another host has them.
+    pub owned: u64,
+    /// Refused: no virtual subnet here, or a port that it does not list.
+    pub not_served: u64,
+    /// Refused: the host is not known here.
+    pub no_hop: u64,
+    /// Refused: the host is down here.
+    pub host_down: u64,
+    /// Refused: the table of pinned flows is full.
+    pub table_full: u64,
+}
+
+impl Mirrored {
+    /// Adds another batch.
+    pub fn add(&mut self, other: &Self) {
+        self.pinned += other.pinned;
+        self.known += other.known;
+        self.forgotten += other.forgotten;
+        self.owned += other.owned;
+        self.not_served += other.not_served;
+        self.no_hop += other.no_hop;
+        self.host_down += other.host_down;
+        self.table_full += other.table_full;
+    }
+
+    /// Why flows were refused, by name.
+    pub fn refused(&self) -> [(&'static str, u64); 5] {
+        [
+            ("owned", self.owned),
+            ("not_served", self.not_served),
+            ("no_hop", self.no_hop),
+            ("host_down", self.host_down),
+            ("table_full", self.table_full),
+        ]
+    }
+}
+
+/// An own flow, for those who mirror it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnPin {
+    /// Its host.
+    pub host: NodeName,
+    /// Which.
+    pub flow: FlowKey,
+    /// Has spoken since it was pinned.
+    pub proven: bool,
+}
+
+fn has(found: &flow, flag: slr_const) -> bool {
+    u32::from(found.flags) & flag.0 != 0
+}
+
+/// Whether a flow is this member's.
+pub(super) fn is_own(found: &flow) -> bool {
+    !has(found, slr_const::FLOW_MIRRORED) || has(found, slr_const::FLOW_REFRESHED)
+}
+
+/// What a mirrored flow meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nobody has it, or another member said otherwise before.
+    Pin,
+    /// Its host has it, and it does not speak here: it is as old as its owner says.
+    Renew,
+    /// Its host has it, and it speaks here.
+    Keep,
+    /// Another host has it.
+    Owned,
+}
+
+fn judge(found: Option<&flow>, told: &flow, generations: &Generations) -> Verdict {
+    let Some(found) = found.filter(|found| generations.has(found)) else { return Verdict::Pin };
+    let own = is_own(found);
+    if (found.hop, found.hop_gen) != (told.hop, told.hop_gen) {
+        return if own && !has(found, slr_const::FLOW_CLOSING) { Verdict::Owned } else { Verdict::Pin };
+    }
+    if own && told.seen.saturating_sub(found.seen) <= ACTIVE_S { Verdict::Keep } else { Verdict::Renew }
+}
+
+/// Does what is judged. Whoever pins the flow between the look and the write is looked at in turn.
+fn put<K: Pod>(table: &Table<K, flow>, key: &K, told: &flow, generations: &Generations) -> Result<Verdict, MapError> {
+    loop {
+        let found = table.get(key)?;
+        let verdict = judge(found.as_ref(), told, generations);
+        match (verdict, found) {
+            (Verdict::Pin, None) if !table.put_new(key, told)? => continue,
+            (Verdict::Pin, Some(_)) => table.put(key, told)?,
+            (Verdict::Renew, Some(found)) => {
+                let proven = found.flags & slr_const::FLOW_PROVEN.0 as u8;
+                table.put(key, &flow { flags: told.flags | proven, ..*told })?;
+            }
+            _ => {}
+        }
+        return Ok(verdict);
+    }
+}
+
+fn visit_own<K: Key>(
+    table: &Table<K, flow>,
+    wanted: impl Fn(&flow) -> bool,
+    mut visit: impl FnMut(FlowKey, &flow),
+) -> Result<(), MapError> {
+    table.for_each(|key, flow| {
+        if is_own(&flow)
+            && wanted(&flow)
+            && let Some(key) = key.flow()
+        {
+            visit(key, &flow);
+        }
+    })
+}
+
+impl Router {
+    /// This member's flows, but for those that have ended. `within_s`: only those that have spoken again in the last so many
+    /// seconds. A walk over the flow tables: a tenth of a second for a million.
+    pub fn own_pins(&self, within_s: Option<u32>) -> Result<Vec<OwnPin>, MapError> {
+        let (generations, names, now) = (self.generations(), self.names(), self.clock()?);
+        let recent = |flow: &flow| match within_s {
+            None => true,
+            Some(within) => has(flow, slr_const::FLOW_REFRESHED) && now.saturating_sub(flow.seen) <= within,
+        };
+        let wanted = |flow: &flow| generations.has(flow) && !has(flow, slr_const::FLOW_CLOSING) && recent(flow);
+        let mut all = Vec::new();
+        let mut add = |key, flow: &flow| {
+            let host = slr_model::HopId::new(flow.hop).ok().and_then(|id| names.get(&id));
+            all.extend(host.map(|host| OwnPin {
+                host: host.clone(),
+                flow: key,
+                proven: has(flow, slr_const::FLOW_REFRESHED),
+            }));
+        };
+        visit_own(&self.tables.flows_v4, wanted, &mut add)?;
+        visit_own(&self.tables.flows_v6, wanted, &mut add)?;
+        Ok(all)
+    }
+
+    /// Whether flows of this host can be mirrored here.
+    pub fn takes_mirrored(&self, host: &NodeName) -> bool {
+        let entry = self.hops.iter().filter_map(|entry| entry.host.as_ref()).find(|known| known.name == *host);
+        entry.is_some_and(|host| host.state != HostState::Down)
+    }
+
+    /// Pins flows of a host that another member of the cluster has. `proven`: they have spoken since they were pinned there.
+    pub fn mirror(&self, host: &NodeName, flows: &[FlowKey], proven: bool) -> Result<Mirrored, MapError> {
+        let mut done = Mirrored::default();
+        let hop = self.hops.iter().find(|entry| entry.host.as_ref().is_some_and(|known| known.name == *host));
+        let Some(hop) = hop else {
+            done.no_hop = flows.len() as u64;
+            return Ok(done);
+        };
+        if !self.takes_mirrored(host) {
+            done.host_down = flows.len() as u64;
+            return Ok(done);
+        }
+        let generations = self.generations();
+        let mark = if proven { slr_const::FLOW_PROVEN.0 } else { 0 };
+        let told = flow {
+            hop: hop.id.get(),
+            hop_gen: hop.generation,
+            seen: self.clock()?,
+            flags: (slr_const::FLOW_MIRRORED.0 | mark) as u8,
+            ..flow::default()
+        };
+        let seed = self.seed()?;
+        for key in flows {
+            let Some(subnet) = self.serving(key)? else {
+                done.not_served += 1;
+                continue;
+            };
+            let told =
+                flow { subnet, entropy: crate::hash::flow_hash(seed, key, slr_model::KeyMask::ALL) as u16, ..told };
+            let outcome = match flow_key_v4::of(key) {
+                Some(key) => put(&self.tables.flows_v4, &key, &told, &generations),
+                None => put(&self.tables.flows_v6, &flow_key_v6::of(key), &told, &generations),
+            };
+            match outcome {
+                Ok(Verdict::Pin) => done.pinned += 1,
+                Ok(Verdict::Renew | Verdict::Keep) => done.known += 1,
+                Ok(Verdict::Owned) => done.owned += 1,
+                Err(error) if is_full(&error) => done.table_full += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Forgets mirrored flows that their owner has forgotten; own ones stay.
+    pub fn unmirror<'a>(&self, flows: impl IntoIterator<Item = &'a FlowKey>) -> Result<Mirrored, MapError> {
+        let mut done = Mirrored::default();
+        for key in flows {
+            let gone = match flow_key_v4::of(key) {
+                Some(key) => self.tables.flows_v4.remove_if(&key, |found| !is_own(found))?,
+                None => self.tables.flows_v6.remove_if(&flow_key_v6::of(key), |found| !is_own(found))?,
+            };
+            done.forgotten += u64::from(gone);
+        }
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_member_has_seen_active_is_not_taken() {
+        let generations = Generations::of(&[(1, 1), (2, 1)]);
+        let flags = |all: &[slr_const]| all.iter().map(|flag| flag.0 as u8).sum::<u8>();
+        let (mirrored, refreshed) = (slr_const::FLOW_MIRRORED, slr_const::FLOW_REFRESHED);
+        let told = flow { hop: 1, hop_gen: 1, seen: 1_000, flags: flags(&[mirrored]), ..flow::default() };
+        let found =
+            |hop, hop_gen, seen, all: &[slr_const]| flow { hop, hop_gen, seen, flags: flags(all), ..flow::default() };
+        for (what, found, expected) in [
+            ("not known", None, Verdict::Pin),
+            ("its host has gone", Some(found(1, 2, 1_000, &[])), Verdict::Pin),
+            ("own and active", Some(found(1, 1, 950, &[])), Verdict::Keep),
+            ("own and silent: it speaks elsewhere", Some(found(1, 1, 900, &[refreshed])), Verdict::Renew),
+            ("mirrored", Some(found(1, 1, 1_000, &[mirrored])), Verdict::Renew),
+            ("mirrored, and has spoken here", Some(found(1, 1, 999, &[mirrored, refreshed])), Verdict::Keep),
+            ("another host's", Some(found(2, 1, 10, &[])), Verdict::Owned),
+            ("another host's, as a member said", Some(found(2, 1, 1_000, &[mirrored])), Verdict::Pin),
+            ("another host's, and spoken here", Some(found(2, 1, 1_000, &[mirrored, refreshed])), Verdict::Owned),
+            ("another host's, and ended", Some(found(2, 1, 1_000, &[slr_const::FLOW_CLOSING])), Verdict::Pin),
+        ] {
+            assert_eq!(judge(found.as_ref(), &told, &generations), expected, "{what}");
+        }
+    }
+}

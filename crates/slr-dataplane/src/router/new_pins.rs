@@ -1,0 +1,101 @@
+//! Flows that the program has pinned just now: read from its ring buffer, with the names of their hosts.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
+use slr_model::{FlowKey, HopId, NodeName, Protocol};
+
+use super::{Router, addr};
+use crate::abi::{Pod, flow, new_pin, slr_const};
+use crate::table::{MapError, io_error};
+
+/// Records that are taken at once: a fifth of the buffer, some milliseconds.
+const AT_ONCE: usize = 16_384;
+
+/// What has come since the last time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewPins {
+    /// Flows and their hosts, in order. A flow whose host has gone or went down meanwhile is not among them.
+    pub pins: Vec<(NodeName, FlowKey)>,
+    /// Pins that there was no room to tell of.
+    pub lost: u64,
+}
+
+/// Reads the program's records; one at a time, since two would each see a part.
+pub struct NewPinReader {
+    ring: RingBuffer<'static>,
+    found: Rc<RefCell<Vec<new_pin>>>,
+    lost: u64,
+}
+
+impl NewPinReader {
+    /// What has come since, some thousand at most: to be called every few milliseconds, since nobody is woken.
+    pub fn take(&mut self, router: &Router) -> Result<NewPins, MapError> {
+        let consumed = self.ring.consume_raw_n(AT_ONCE);
+        if consumed < 0 {
+            return Err(failed(io::Error::from_raw_os_error(-consumed)));
+        }
+        let lost = router.new_pins_lost()?;
+        let new = lost - std::mem::replace(&mut self.lost, lost).min(lost);
+        let found = self.found.take();
+        if found.is_empty() {
+            return Ok(NewPins { pins: Vec::new(), lost: new });
+        }
+        let (generations, names) = (router.generations(), router.hop_names());
+        let pin = |record: &new_pin| {
+            let pinned = flow { hop: record.hop, hop_gen: record.hop_gen, ..flow::default() };
+            let name =
+                HopId::new(record.hop).ok().filter(|_| generations.has(&pinned)).and_then(|id| names.get(&id))?;
+            Some(((*name).clone(), flow_of(record)?))
+        };
+        Ok(NewPins { pins: found.iter().filter_map(pin).collect(), lost: new })
+    }
+}
+
+impl Router {
+    /// The reader of new pins. What was told before it was made is dropped.
+    pub fn new_pin_reader(&self) -> Result<NewPinReader, MapError> {
+        let map = self.loaded.map("new_pins").map_err(|e| failed(io::Error::other(e.to_string())))?;
+        let found = Rc::<RefCell<Vec<new_pin>>>::default();
+        let into = found.clone();
+        let mut builder = RingBufferBuilder::new();
+        builder
+            .add(&map, move |bytes| {
+                into.borrow_mut().extend(new_pin::from_bytes(bytes));
+                0
+            })
+            .map_err(|e| failed(io_error(e)))?;
+        let ring = builder.build().map_err(|e| failed(io_error(e)))?;
+        while ring.consume_raw_n(AT_ONCE) > 0 {
+            found.borrow_mut().clear();
+        }
+        Ok(NewPinReader { ring, found, lost: self.new_pins_lost()? })
+    }
+
+    /// Pins that there was no room to tell of, since the tables were made.
+    pub fn new_pins_lost(&self) -> Result<u64, MapError> {
+        Ok(self.tables.new_pin_counts.get(slr_const::NEW_PIN_LOST.0)?.into_iter().sum())
+    }
+
+    /// Hosts by their hops, as far as they are known by name.
+    pub(super) fn names(&self) -> BTreeMap<HopId, NodeName> {
+        self.hop_names().into_iter().map(|(id, name)| (id, name.clone())).collect()
+    }
+}
+
+/// None if the program has written what is no flow.
+fn flow_of(record: &new_pin) -> Option<FlowKey> {
+    let end = |address: crate::abi::slr_addr, port: u16| {
+        SocketAddr::new(addr::from_words(address.word).to_canonical(), u16::from_be(port))
+    };
+    let protocol = Protocol::from_number(u8::try_from(record.proto).ok()?)?;
+    FlowKey::new(end(record.client, record.client_port), end(record.vaddr, record.vport), protocol).ok()
+}
+
+fn failed(source: io::Error) -> MapError {
+    MapError { table: "new_pins", action: "read", source }
+}
