@@ -7,6 +7,7 @@ mod announcing;
 mod changes;
 mod core;
 mod figures;
+mod mirroring;
 mod orders;
 mod plane;
 mod roster;
@@ -33,6 +34,7 @@ pub use self::changes::Changes;
 pub use self::core::{Core, Loaded};
 use self::core::{HOLD, Hours, Output};
 use self::figures::Figures;
+pub use self::mirroring::Mirrors;
 pub use self::orders::Order;
 pub use self::plane::Plane;
 use self::roster::SiteRoster;
@@ -112,6 +114,8 @@ struct Daemon {
     announcing: Option<Announcing>,
     /// What became of claims.
     claims: recovery::Claims,
+    /// What the cluster's other members are told of flows, and tell.
+    mirrors: Mirrors,
     /// Whoever asked for the reload that is being decided.
     waiting: Option<Call>,
     /// Whether systemd was told that we are up.
@@ -155,6 +159,7 @@ impl Daemon {
             figures,
             announcing,
             claims: recovery::Claims::default(),
+            mirrors: Mirrors::new(now),
             waiting: None,
             is_ready: false,
         })
@@ -171,6 +176,7 @@ impl Daemon {
             }
             self.turn(event)?;
             self.carry_out();
+            self.mirror(begun);
             if self.announce() {
                 return self.stop().await;
             }
@@ -208,7 +214,7 @@ impl Daemon {
     /// Every branch is cancel-safe: what is not taken now is taken in a later turn.
     async fn next_event(&mut self) -> Event {
         let deadline = self.core.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_MAX).min(self.figures.due());
-        let others = [self.roster.due(), self.announcing.as_ref().map(Announcing::due)];
+        let others = [self.roster.due(), self.announcing.as_ref().map(Announcing::due), self.mirrors.due()];
         let deadline = others.into_iter().flatten().fold(deadline, Instant::min);
         tokio::select! {
             biased;
@@ -233,7 +239,12 @@ impl Daemon {
             Ok(Request::Show(what)) => {
                 let answer = match what {
                     show::What::Announce => self.show_announced(),
-                    show::What::Recovery => show::recovery::answer(self.core.plane(), &self.claims),
+                    show::What::Recovery => {
+                        show::recovery::answer(self.core.plane(), &self.claims, &self.mirrors.received())
+                    }
+                    show::What::Mirror => {
+                        serde_json::to_value(show::mirror::answer(&self.mirrors, Instant::now())).map_err(Error::new)
+                    }
                     what => show::answer(&what, &self.core, Instant::now()),
                 };
                 call.answer(answer.map_err(|error| format!("{error:#}")));

@@ -35,7 +35,10 @@ pub fn desired(
         routes: routes.iter().filter(|(key, _)| key.service.subnet == subnet.prefix).map(route).collect(),
     };
     Desired {
-        config: settings.dataplane.limits,
+        config: router::Config {
+            tell_pins: settings.control.as_ref().is_some_and(|control| !control.peers.is_empty()),
+            ..settings.dataplane.limits
+        },
         tunnel_addresses: settings.tunnel_addresses.clone(),
         upstreams: settings.upstreams.iter().flat_map(|upstream| upstream.prefixes.iter().copied()).collect(),
         sources: settings.sources.clone(),

@@ -5,6 +5,7 @@
 pub mod announce;
 pub mod control;
 mod control_tables;
+pub mod mirror;
 pub mod recovery;
 mod remedies;
 mod rows;
@@ -47,6 +48,8 @@ pub enum What {
     Announce,
     /// Flows that no router remembered: how they were searched for, who had them, and what was refused.
     Recovery,
+    /// Flows that the cluster's other members have too: how far they are, and what they refused.
+    Mirror,
     /// Virtual subnets: what they serve, and each host's share of new flows.
     Subnets,
     /// Flows that are remembered, pinned ones first.
@@ -86,6 +89,7 @@ pub fn run(what: &What, output: &Output) -> Result<()> {
         What::Alarms => ask::<Vec<control::Alarm>>(what, output, control_tables::alarms),
         What::Announce => ask::<announce::Announced>(what, output, announce::table),
         What::Recovery => ask::<recovery::Recovery>(what, output, recovery::table),
+        What::Mirror => ask::<mirror::Mirror>(what, output, mirror::table),
         What::Subnets => ask::<Vec<rows::Subnet>>(what, output, tables::subnets),
         What::Flows(_) => ask::<rows::Flows>(what, output, tables::flows),
         What::Hops => ask::<Vec<rows::Hop>>(what, output, tables::hops),
@@ -114,7 +118,7 @@ pub fn answer(what: &What, core: &Core<Router>, now: Instant) -> Result<Value> {
         What::States => serde_json::to_value(control::states(core.fleet(), now))?,
         What::Policy => serde_json::to_value(control::policy(core, rows::in_force(core)?))?,
         What::Alarms => serde_json::to_value(control::alarms(core.fleet(), now))?,
-        What::Announce | What::Recovery => bail!("this is the loop's to show"),
+        What::Announce | What::Recovery | What::Mirror => bail!("this is the loop's to show"),
         What::Hosts => serde_json::to_value(rows::hosts(core)?)?,
         What::Subnets => serde_json::to_value(rows::subnets(core)?)?,
         What::Flows(filter) => serde_json::to_value(rows::flows(filter, core.plane())?)?,

@@ -179,6 +179,8 @@ fn dataplane(given: &file::Dataplane, folder: &Path, found: &mut Vec<Complaint>)
         pmtu_expiry_s: number("pmtu_expiry_s", &given.pmtu_expiry_s, default.pmtu_expiry_s, 60..=86_400),
         // 576 bytes is what every IPv4 host accepts (RFC 791); 1,280 is IPv6's least link (RFC 8200).
         pmtu_floor: number("pmtu_floor", &given.pmtu_floor, default.pmtu_floor.into(), 576..=1_500) as u16,
+        // By the list of peers.
+        tell_pins: false,
     };
     let flows_per_family = number("flows_per_family", &given.flows_per_family, 1 << 20, 1_024..=1 << 24);
     let new_flows_per_family = number("new_flows_per_family", &given.new_flows_per_family, 1 << 16, 1_024..=1 << 22);

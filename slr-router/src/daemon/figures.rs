@@ -105,6 +105,8 @@ impl Daemon {
         let claimed = self.claims.data_plane;
         snapshot.claims = vec![("pinned", claimed.pinned), ("known", claimed.known)];
         snapshot.claims.extend(self.claims.refused());
+        snapshot.mirrors = self.mirrors.figures(Instant::now());
+        snapshot.mirror_lost = (!snapshot.mirrors.is_empty()).then_some(self.mirrors.lost);
         Ok(snapshot)
     }
 

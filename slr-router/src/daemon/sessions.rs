@@ -10,7 +10,7 @@ use slr_session::conversation::{ChildEvent, ParentEvent, PeerEvent};
 use slr_session::registry::{
     Cause, ConnectionId, Hello, PathReport, PathView, Refusal, RefusalCode, ServiceState, SessionId,
 };
-use slr_wire::{Action, Code, Refused};
+use slr_wire::{Action, Code, Message, Refused};
 
 use super::Daemon;
 use super::core::Effect;
@@ -105,6 +105,9 @@ impl Daemon {
         match self.core.plane().claim(&identity.name, &flows) {
             Ok(claimed) => {
                 self.claims.data_plane.add(&claimed);
+                if claimed.pinned > 0 {
+                    self.mirrors.claimed(&identity.name, &flows, Instant::now());
+                }
                 tracing::debug!(host = %identity.name, ?claimed, "flows claimed");
             }
             Err(error) => tracing::warn!(host = %identity.name, "claimed flows are not pinned: {error}"),
@@ -147,7 +150,10 @@ impl Daemon {
             PeerEvent::Met(_) => {
                 tracing::info!(peer = %name, "met");
                 self.core.tell_cluster(now, |cluster| cluster.peer_met(now, name));
+                self.mirror_met(name);
             }
+            PeerEvent::Message(Message::Mirror(batch)) => self.mirror_told(name, &batch),
+            PeerEvent::Message(Message::MirrorAck(ack)) => self.mirror_answered(name, ack, now),
             PeerEvent::Message(message) => {
                 self.core.tell_cluster(now, |cluster| cluster.handle_message(now, name, message));
             }
@@ -157,6 +163,7 @@ impl Daemon {
             PeerEvent::Lost { why, .. } => {
                 tracing::warn!(peer = %name, "lost: {why}");
                 self.core.tell_cluster(now, |cluster| cluster.peer_lost(now, name));
+                self.mirror_lost(name);
             }
         }
     }

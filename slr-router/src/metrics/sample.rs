@@ -44,6 +44,20 @@ pub fn sample() -> Snapshot {
             evaluation: Some(Duration::from_micros(800)),
         },
         claims: vec![("pinned", 120), ("known", 3), ("owned", 1)],
+        mirrors: vec![Mirror {
+            router: "slr2".parse().expect("a name"),
+            told: "warm",
+            heard: "lagging",
+            lags: vec![
+                ("0.5", Duration::from_millis(21)),
+                ("0.99", Duration::from_millis(30)),
+                ("1", Duration::from_millis(40)),
+            ],
+            queue: 3,
+            flows: vec![("sent", 120), ("pinned", 80), ("owned", 1)],
+            resyncs: 1,
+        }],
+        mirror_lost: Some(0),
         certificates: vec![("own", 4_000_000_000), ("ca", 4_100_000_000), ("crl", 4_000_000_000)],
     }
 }

@@ -47,6 +47,10 @@ pub struct Snapshot {
     pub announce_failing: Option<bool>,
     /// Claimed flows by what became of them.
     pub claims: Vec<(&'static str, u64)>,
+    /// The mirror at and of every other router of the cluster.
+    pub mirrors: Vec<Mirror>,
+    /// New pins that were not told of.
+    pub mirror_lost: Option<u64>,
     /// Configuration.
     pub config: Config,
     /// The control loop.
@@ -73,6 +77,22 @@ pub const SESSION_STATES: [&str; 4] = ["heard", "fading", "adopted", "silent"];
 
 /// What is thought of a path.
 pub const PATH_STATES: [&str; 3] = ["unknown", "alive", "lost"];
+
+/// States of a mirror.
+pub const MIRROR_STATES: [&str; 3] = ["cold", "lagging", "warm"];
+
+/// The mirror at and of a router.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    pub router: NodeName,
+    pub told: &'static str,
+    pub heard: &'static str,
+    /// By quantile; empty if nothing was pinned lately.
+    pub lags: Vec<(&'static str, Duration)>,
+    pub queue: u64,
+    pub flows: Vec<(&'static str, u64)>,
+    pub resyncs: u64,
+}
 
 /// What ended with a reason.
 #[derive(Clone, Copy, Debug)]

@@ -117,6 +117,19 @@ impl Snapshot {
         each(text, &name::ANNOUNCE_CHANGES, &self.announce_changes, |s, (level, n)| s.add(&[level], *n));
         each(text, &name::ANNOUNCE_FAILING, self.announce_failing.as_slice(), |s, fails| s.add(&[], *fails));
         each(text, &name::CLAIMS, &self.claims, |s, (result, n)| s.add(&[result], *n));
+        each(text, &name::MIRROR_STATE, &self.mirrors, |s, mirror| {
+            states(s, &[mirror.router.as_str(), "told"], &MIRROR_STATES, mirror.told);
+            states(s, &[mirror.router.as_str(), "heard"], &MIRROR_STATES, mirror.heard);
+        });
+        each(text, &name::MIRROR_LAG, &self.mirrors, |s, mirror| {
+            mirror.lags.iter().for_each(|(at, lag)| s.add(&[mirror.router.as_str(), at], lag.as_secs_f64()));
+        });
+        each(text, &name::MIRROR_QUEUE, &self.mirrors, |s, mirror| s.add(&[mirror.router.as_str()], mirror.queue));
+        each(text, &name::MIRROR_FLOWS, &self.mirrors, |s, mirror| {
+            mirror.flows.iter().for_each(|(result, n)| s.add(&[mirror.router.as_str(), result], *n));
+        });
+        each(text, &name::MIRROR_RESYNCS, &self.mirrors, |s, mirror| s.add(&[mirror.router.as_str()], mirror.resyncs));
+        each(text, &name::MIRROR_LOST, self.mirror_lost.as_slice(), |s, n| s.add(&[], *n));
         let Config { reloads_applied, reloads_refused, is_last_good, in_force_since_s } = self.config;
         let reloads = [("applied", reloads_applied), ("refused", reloads_refused)];
         each(text, &name::RELOADS, &reloads, |s, (result, n)| s.add(&[result], *n));

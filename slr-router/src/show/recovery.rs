@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use slr_daemon::table::Table;
 use slr_dataplane::reason::RouterReason;
-use slr_dataplane::router::Router;
+use slr_dataplane::router::{Mirrored, Router};
 
 use crate::recovery::Claims;
 
@@ -20,6 +20,8 @@ pub struct Recovery {
     pub rungs: Rungs,
     /// Flows that hosts claimed.
     pub claims: ClaimRows,
+    /// Flows that other members of the cluster told of.
+    pub mirrored: ClaimRows,
 }
 
 /// In packets.
@@ -43,7 +45,7 @@ pub struct Rungs {
 /// In flows.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ClaimRows {
-    /// Pinned to the host that claimed them.
+    /// Pinned to the host that claimed them, or that the other member said.
     pub pinned: u64,
     /// Pinned there already: their claim came twice, or by more ways than one.
     pub known: u64,
@@ -52,7 +54,7 @@ pub struct ClaimRows {
 }
 
 /// What the daemon knows.
-pub fn answer(router: &Router, claims: &Claims) -> Result<Value> {
+pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored) -> Result<Value> {
     let packets: BTreeMap<RouterReason, u64> =
         router.reasons()?.into_iter().map(|(reason, counter)| (reason, counter.packets)).collect();
     let of = |reason| packets.get(&reason).copied().unwrap_or_default();
@@ -69,24 +71,33 @@ pub fn answer(router: &Router, claims: &Claims) -> Result<Value> {
             known: claims.data_plane.known,
             refused: claims.refused().map(|(why, flows)| (why.to_owned(), flows)).into(),
         },
+        mirrored: ClaimRows {
+            pinned: mirrored.pinned,
+            known: mirrored.known,
+            refused: mirrored.refused().map(|(why, flows)| (why.to_owned(), flows)).into(),
+        },
     })?)
 }
 
 /// For people.
 pub fn table(answer: &Recovery) -> String {
     let mut table = Table::new(["what", "count", "unit"]);
-    let Recovery { orphans, rungs, claims } = answer;
+    let Recovery { orphans, rungs, claims, mirrored } = answer;
     for (what, count, unit) in [
         ("orphans sent through the hosts of their slot", orphans.chain, "packets"),
         ("orphans sent where the ring points", orphans.ring, "packets"),
         ("orphans dropped", orphans.dropped, "packets"),
         ("flows found by a chain and pinned", rungs.chain, "flows"),
         ("claims of flows that were pinned there already", claims.known, "flows"),
+        ("flows that other members of the cluster told of, pinned", mirrored.pinned, "flows"),
     ] {
         table.row([what.to_owned(), count.to_string(), unit.to_owned()]);
     }
     for (why, count) in &claims.refused {
         table.row([format!("claims refused: {why}"), count.to_string(), "flows".to_owned()]);
+    }
+    for (why, count) in &mirrored.refused {
+        table.row([format!("mirrored flows refused: {why}"), count.to_string(), "flows".to_owned()]);
     }
     table.to_string()
 }
