@@ -12,7 +12,7 @@ use xtask::site::program;
 use xtask::traffic;
 
 const SOON: Duration = Duration::from_secs(20);
-/// Of each kind and family.
+/// Of each kind, over both families.
 const FLOWS: usize = 10;
 const ANNOUNCE: &str = "announce_after_ms = 1000\nwithdraw_after_ms = 500\nlowered_ms = 1500\naway_s = 6";
 
@@ -63,7 +63,7 @@ fn flows_go_on_at_the_spare_router_as_established_ones() {
          --flow udp={FLOWS} --interval 200ms --timeout 20s --stall-timeout 20s --duration 120s"
     );
     let running = traffic::start(pair.lab(), "c1", &words).unwrap();
-    let all = 2 * 3 * FLOWS;
+    let all = 3 * FLOWS;
     eventually(SOON, "flows at the preferred router", || pinned(&pair, "slr1").len() >= all);
     eventually(SOON, "the same flows at the spare one", || pinned(&pair, "slr1") == pinned(&pair, "slr2"));
     let told = mirror(&pair, "slr1");
@@ -76,16 +76,18 @@ fn flows_go_on_at_the_spare_router_as_established_ones() {
     pair.lab().shape("internet", "slr1", Shaping::default().blackhole(true)).unwrap();
     let cut = Instant::now();
     pair.await_routed(&["slr2"], SOON).unwrap();
-    eventually(SOON, "packets of established flows", || {
-        packets(&pair, "slr2", "fwd_established") > 20 * all as u64
-    });
+    eventually(SOON, "packets of established flows", || packets(&pair, "slr2", "fwd_established") > 20 * all as u64);
     println!("{} packets after {:?}", packets(&pair, "slr2", "fwd_established"), cut.elapsed());
     for reason in ["fwd_orphan_chain", "fwd_orphan_ring", "drop_orphan"] {
         assert_eq!(packets(&pair, "slr2", reason), 0, "{reason}");
     }
     running.interrupt().unwrap();
     let report = running.finish().unwrap();
-    report.assert_clean("the preferred router is cut off");
+    // A datagram that was on its way when the way was cut is lost, and nobody sends it again.
+    for kind in report.kinds().filter(|kind| kind["kind"] != "udp") {
+        assert!(kind["examples"].as_array().is_none_or(Vec::is_empty), "flows failed: {kind}");
+    }
+    assert_eq!(report.total("changed_server"), 0);
     assert_eq!(report.total("reset"), 0);
     assert_eq!(report.total("started"), all as u64, "flows had to start again");
 }
