@@ -106,7 +106,8 @@ fn judge(found: Option<&flow>, told: &flow, generations: &Generations) -> Verdic
     let Some(found) = found.filter(|found| generations.has(found)) else { return Verdict::Pin };
     let own = is_own(found);
     if (found.hop, found.hop_gen) != (told.hop, told.hop_gen) {
-        return if own && !has(found, slr_const::FLOW_CLOSING) { Verdict::Owned } else { Verdict::Pin };
+        let stays = own && !has(found, slr_const::FLOW_CLOSING) && !has(found, slr_const::FLOW_GUESS);
+        return if stays { Verdict::Owned } else { Verdict::Pin };
     }
     if own && told.seen.saturating_sub(found.seen) <= ACTIVE_S { Verdict::Keep } else { Verdict::Renew }
 }
@@ -145,7 +146,7 @@ fn visit_own<K: Key>(
 }
 
 impl Router {
-    /// This member's flows, but for those that have ended. `within_s`: only those that have spoken again in the last so many
+    /// This member's flows, but for those that have ended, and guesses, which a claim here would not take back there. `within_s`: only those that have spoken again in the last so many
     /// seconds. A walk over the flow tables: a tenth of a second for a million.
     pub fn own_pins(&self, within_s: Option<u32>) -> Result<Vec<OwnPin>, MapError> {
         let (generations, names, now) = (self.generations(), self.names(), self.clock()?);
@@ -153,7 +154,8 @@ impl Router {
             None => true,
             Some(within) => has(flow, slr_const::FLOW_REFRESHED) && now.saturating_sub(flow.seen) <= within,
         };
-        let wanted = |flow: &flow| generations.has(flow) && !has(flow, slr_const::FLOW_CLOSING) && recent(flow);
+        let is_unfit = |flow: &flow| has(flow, slr_const::FLOW_CLOSING) || has(flow, slr_const::FLOW_GUESS);
+        let wanted = |flow: &flow| generations.has(flow) && !is_unfit(flow) && recent(flow);
         let mut all = Vec::new();
         let mut add = |key, flow: &flow| {
             let host = slr_model::HopId::new(flow.hop).ok().and_then(|id| names.get(&id));
@@ -254,6 +256,7 @@ mod tests {
             ("another host's", Some(found(2, 1, 10, &[])), Verdict::Owned),
             ("another host's, as a member said", Some(found(2, 1, 1_000, &[mirrored])), Verdict::Pin),
             ("another host's, and spoken here", Some(found(2, 1, 1_000, &[mirrored, refreshed])), Verdict::Owned),
+            ("another host's by a guess", Some(found(2, 1, 1_000, &[refreshed, slr_const::FLOW_GUESS])), Verdict::Pin),
             ("another host's, and ended", Some(found(2, 1, 1_000, &[slr_const::FLOW_CLOSING])), Verdict::Pin),
         ] {
             assert_eq!(judge(found.as_ref(), &told, &generations), expected, "{what}");
