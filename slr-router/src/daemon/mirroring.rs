@@ -62,7 +62,7 @@ impl Mirrors {
     pub fn figures(&self, now: Instant) -> Vec<metrics::Mirror> {
         let figures = |(name, peer): (&NodeName, &Peer)| {
             let (told, received) = (peer.teller.view(now), peer.received);
-            let lags = [("0.5", told.lag.p50), ("0.99", told.lag.p99), ("1", told.lag.max)];
+            let lags = [("p50", told.lag.p50), ("p99", told.lag.p99), ("max", told.lag.max)];
             let mut flows = vec![
                 ("sent", told.flows_sent),
                 ("pinned", received.pinned),

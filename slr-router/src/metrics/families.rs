@@ -53,7 +53,7 @@ families! {
     ANNOUNCE_FAILING = Gauge "slr_router_announce_failing" [] "1 if the kernel's table of announcements is not as it should be (`slr-router show announce` says why).";
     CLAIMS = Counter "slr_router_recovery_claims_total" ["result"] "Flows that hosts claimed after a search: pinned, known (pinned there already), or why they were refused: not_allowed (certificate), service_down, no_session, owned (another host has the flow), not_served, no_hop, table_full.";
     MIRROR_STATE = Gauge "slr_router_mirror_state" ["router" "direction" "state"] "1 for the state of the mirror at (told) or of (heard) this router of the cluster, 0 for the others: cold, lagging, warm.";
-    MIRROR_LAG = Gauge "slr_router_mirror_lag_seconds" ["router" "quantile"] "From a new pin to the router's answer, in the last minute: 0.5, 0.99, 1.";
+    MIRROR_LAG = Gauge "slr_router_mirror_lag_seconds" ["router" "at"] "From a new pin to the router's answer, in the last minute: p50, p99, max.";
     MIRROR_QUEUE = Gauge "slr_router_mirror_queue" ["router"] "Flows that wait for this router.";
     MIRROR_FLOWS = Counter "slr_router_mirror_flows_total" ["router" "result"] "Flows of the mirror: sent; heard ones by what became of them: pinned, known, forgotten, or why they were refused: owned (another host has the flow, and it has spoken here), not_served, no_hop, host_down, table_full.";
     MIRROR_RESYNCS = Counter "slr_router_mirror_resyncs_total" ["router"] "Times that this router was told everything.";

@@ -49,9 +49,9 @@ pub fn sample() -> Snapshot {
             told: "warm",
             heard: "lagging",
             lags: vec![
-                ("0.5", Duration::from_millis(21)),
-                ("0.99", Duration::from_millis(30)),
-                ("1", Duration::from_millis(40)),
+                ("p50", Duration::from_millis(21)),
+                ("p99", Duration::from_millis(30)),
+                ("max", Duration::from_millis(40)),
             ],
             queue: 3,
             flows: vec![("sent", 120), ("pinned", 80), ("owned", 1)],

@@ -87,7 +87,7 @@ pub struct Mirror {
     pub router: NodeName,
     pub told: &'static str,
     pub heard: &'static str,
-    /// By quantile; empty if nothing was pinned lately.
+    /// p50, p99 and max; empty if nothing was pinned lately.
     pub lags: Vec<(&'static str, Duration)>,
     pub queue: u64,
     pub flows: Vec<(&'static str, u64)>,

@@ -1,31 +1,19 @@
 //! Flows of the preferred SLR are known to the spare one: when the way to the first is cut, their packets are those of
 //! established flows there, and every flow goes on with its server.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use slr_testkit::lab::{Process, Shaping};
+use slr_testkit::lab::Shaping;
 use slr_testkit::{eventually, require_root};
-use xtask::pair::{HOSTS, Kind, Pair, PairOptions, VIRTUAL};
-use xtask::site::program;
+use xtask::load::start_servers;
+use xtask::pair::{Kind, Pair, PairOptions, VIRTUAL};
 use xtask::traffic;
 
 const SOON: Duration = Duration::from_secs(20);
 /// Of each kind, over both families.
 const FLOWS: usize = 10;
 const ANNOUNCE: &str = "announce_after_ms = 1000\nwithdraw_after_ms = 500\nlowered_ms = 1500\naway_s = 6";
-
-fn start_servers(pair: &Pair) -> Vec<Process> {
-    let start = |host: &str| {
-        let mut command = Command::new(program("probe").unwrap());
-        command.args(["serve", "--identity", host, "--http-port", "8080", "--udp-naive"]);
-        let server = pair.lab().spawn(host, "probe-serve", command).unwrap();
-        eventually(SOON, "probe serve", || server.log().contains("\"udp\""));
-        server
-    };
-    HOSTS.map(start).into()
-}
 
 fn mirror(pair: &Pair, slr: &str) -> Value {
     pair.show(slr, "mirror").unwrap()["peers"][0].clone()
@@ -52,7 +40,7 @@ fn flows_go_on_at_the_spare_router_as_established_ones() {
     require_root();
     let options = PairOptions { announce: ANNOUNCE.to_owned(), ..PairOptions::new(Kind::Spare) };
     let pair = Pair::up("mirror", options).unwrap();
-    let _servers = start_servers(&pair);
+    start_servers(pair.lab()).unwrap();
     for slr in ["slr1", "slr2"] {
         let warm = |way: &str| mirror(&pair, slr)[way]["state"] == "warm";
         eventually(SOON, "the mirrors are warm", || warm("told") && warm("heard"));
