@@ -51,7 +51,7 @@ pub fn desired(
 /// rest (`drop_tunnel_nested`), and searches its own hosts itself.
 fn orphan_policy(tier: Tier, configured: OrphanPolicy) -> OrphanPolicy {
     match configured {
-        OrphanPolicy::Chain if tier != Tier::Site => OrphanPolicy::Ring,
+        OrphanPolicy::Chain | OrphanPolicy::ChainUdp if tier != Tier::Site => OrphanPolicy::Ring,
         policy => policy,
     }
 }
@@ -100,6 +100,7 @@ mod tests {
     fn chains_are_for_routers_whose_hops_are_hosts() {
         for tier in [Tier::Network, Tier::As] {
             assert_eq!(orphan_policy(tier, OrphanPolicy::Chain), OrphanPolicy::Ring);
+            assert_eq!(orphan_policy(tier, OrphanPolicy::ChainUdp), OrphanPolicy::Ring);
             assert_eq!(orphan_policy(tier, OrphanPolicy::Drop), OrphanPolicy::Drop);
         }
         assert_eq!(orphan_policy(Tier::Site, OrphanPolicy::Chain), OrphanPolicy::Chain);

@@ -62,6 +62,7 @@ enum slr_const {
 	SUBNET_LIVE = 1 << 5, /* the id is in use */
 	SUBNET_ROUTES = 1 << 6, /* some (protocol, port) has a route of its own: look it up */
 	SUBNET_ORPHAN_CHAIN = 1 << 7, /* mid-flow packets of unknown flows: through all hosts of their slot */
+	SUBNET_UDP_CHAIN = 1 << 8, /* likewise packets of unknown UDP flows */
 	/* Which fields take part in placement (client affinity is a mask without the port). */
 	MASK_CLIENT = 1 << 0,
 	MASK_CLIENT_PORT = 1 << 1,

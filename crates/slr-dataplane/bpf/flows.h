@@ -155,7 +155,7 @@ static __always_inline int pin(struct pkt *p, struct router_config *cfg)
 	err = remember(p, BPF_NOEXIST);
 	if (err && err != -17 /* EEXIST: another CPU was first */)
 		return SLR_R_fwd_table_full;
-	if (!err && cfg->tell_pins && !(p->flow_flags & FLOW_GUESS))
+	if (!err && cfg->tell_pins)
 		tell_pin(p);
 	return SLR_R_fwd_promoted;
 }

@@ -77,7 +77,7 @@ separate int miss(struct pkt *p, __u64 hash)
 	set = find_set(p, hash, cfg->pending_sets);
 	if (!set.head)
 		return SLR_R_unset;
-	chains = sn->flags & SUBNET_ORPHAN_CHAIN;
+	chains = sn->flags & (p->proto == IPPROTO_TCP ? SUBNET_ORPHAN_CHAIN : SUBNET_UDP_CHAIN);
 	way = find_way(p, &set, hash);
 	if (way < SLR_PENDING_WAYS) {
 		path = set.head->path[way];

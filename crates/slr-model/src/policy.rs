@@ -10,6 +10,9 @@ word_enum! {
         /// long as the slot has not had more hosts since the flow began than it remembers.
         #[default]
         Chain = "chain",
+        /// As `chain`, and so do the packets of UDP flows that no table knows, oldest host first. For sites whose hosts seldom
+        /// change: a host that has just come is not known to all others yet, and what they would pass on to it is lost.
+        ChainUdp = "chain-udp",
         /// Goes to the current host of its slot: right whenever the ring has not changed since the flow began.
         Ring = "ring",
         /// Is dropped: the client retransmits, and no host answers a stranger's connection with RST.

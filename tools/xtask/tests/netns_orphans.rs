@@ -88,6 +88,15 @@ fn forgotten_flows_find_their_hosts_although_the_ring_has_changed() {
     }
 }
 
+/// Whether every host takes chains from, and passes them on to, every other.
+fn knows_others(site: &Site) -> bool {
+    let address = |number: usize| format!("10.1.1{number}.2");
+    (1..=HOSTS.len()).all(|host| {
+        let peers = site.show_host(HOSTS[host - 1], "peers").unwrap().to_string();
+        (1..=HOSTS.len()).filter(|other| *other != host).all(|other| peers.contains(&address(other)))
+    })
+}
+
 /// Flows that were pinned because their host claimed them.
 fn claimed(site: &Site) -> u64 {
     site.show("recovery").unwrap()["rungs"]["chain"].as_u64().unwrap()
@@ -96,8 +105,9 @@ fn claimed(site: &Site) -> u64 {
 #[test]
 fn udp_flows_that_are_forgotten_find_their_hosts_although_the_ring_has_changed() {
     require_root();
-    let site = Site::up("udp-orphans", options()).unwrap();
+    let site = Site::up("udp-orphans", SiteOptions { orphan: Some("chain-udp"), ..options() }).unwrap();
     start_servers(site.lab()).unwrap();
+    eventually(SOON, "hosts that know each other", || knows_others(&site));
     eventually(SOON, "shares", || HOSTS.iter().all(|host| percent(&site, host) > 25.0));
     // An answer from another process than the first one's is a failure of the flow: this is the stateful server.
     let targets = VIRTUAL.map(|address| format!("--target {address}")).join(" ");
@@ -122,7 +132,8 @@ fn udp_flows_that_are_forgotten_find_their_hosts_although_the_ring_has_changed()
     });
     flows.interrupt().unwrap();
     let report = flows.finish().unwrap();
-    report.assert_clean("UDP flows that the router has forgotten");
+    let drops: Vec<_> = ["slr1"].iter().chain(&HOSTS).map(|node| (node, site.drops(node).unwrap())).collect();
+    report.assert_clean(&format!("UDP flows that the router has forgotten; dropped {drops:?}"));
     println!("{} flows; {relayed} passed on by hosts, {found} found before the chain's end", report.total("started"));
     assert!(relayed > 0 && found > 0, "relayed {relayed}, found before the chain's end {found}");
 }

@@ -146,7 +146,7 @@ fn visit_own<K: Key>(
 }
 
 impl Router {
-    /// This member's flows, but for those that have ended, and guesses, which a claim here would not take back there. `within_s`: only those that have spoken again in the last so many
+    /// This member's flows, but for those that have ended. `within_s`: only those that have spoken again in the last so many
     /// seconds. A walk over the flow tables: a tenth of a second for a million.
     pub fn own_pins(&self, within_s: Option<u32>) -> Result<Vec<OwnPin>, MapError> {
         let (generations, names, now) = (self.generations(), self.names(), self.clock()?);
@@ -154,8 +154,7 @@ impl Router {
             None => true,
             Some(within) => has(flow, slr_const::FLOW_REFRESHED) && now.saturating_sub(flow.seen) <= within,
         };
-        let is_unfit = |flow: &flow| has(flow, slr_const::FLOW_CLOSING) || has(flow, slr_const::FLOW_GUESS);
-        let wanted = |flow: &flow| generations.has(flow) && !is_unfit(flow) && recent(flow);
+        let wanted = |flow: &flow| generations.has(flow) && !has(flow, slr_const::FLOW_CLOSING) && recent(flow);
         let mut all = Vec::new();
         let mut add = |key, flow: &flow| {
             let host = slr_model::HopId::new(flow.hop).ok().and_then(|id| names.get(&id));

@@ -22,7 +22,7 @@ const SECOND: u32 = 2;
 pub fn searching() -> Bed {
     let mut desired = site::site();
     for subnet in &mut desired.subnets {
-        subnet.orphan = OrphanPolicy::Chain;
+        subnet.orphan = OrphanPolicy::ChainUdp;
     }
     only(&mut desired, "a");
     Bed::new(desired)

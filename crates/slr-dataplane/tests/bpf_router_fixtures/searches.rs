@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use slr_dataplane::reason::RouterReason as R;
 use slr_dataplane::router::Claimed;
-use slr_model::{FlowKey, HostState, NodeName, Protocol, Weight};
+use slr_model::{FlowKey, HostState, NodeName, OrphanPolicy, Protocol, Weight};
 
 use crate::chains::{Leg, SEARCH, legs_of, searching, wait_for_promotion};
 use crate::common::{Bed, site};
 use crate::flows::only;
 use crate::frames::*;
+
+const PINNED: Claimed = Claimed { pinned: 1, known: 0, owned: 0, not_served: 0, no_hop: 0, table_full: 0 };
 
 /// Hosts that are searched, in this order.
 fn through(hosts: &[&str]) -> Vec<Leg> {
@@ -36,6 +38,17 @@ fn moved() -> Bed {
     let mut bed = searching();
     bed.change(|desired| only(desired, "b"));
     bed
+}
+
+#[test]
+fn where_only_tcp_is_searched_for_udp_goes_to_the_current_host_and_is_pinned_there() {
+    for f in FAMILIES {
+        let mut bed = moved();
+        bed.change(|desired| desired.subnets.iter_mut().for_each(|subnet| subnet.orphan = OrphanPolicy::Chain));
+        assert_eq!(legs_of(&bed, &question(&f, 1), R::FwdNew), to_one("b"));
+        assert_eq!(legs_of(&bed, &question(&f, 1), R::FwdPromoted), to_one("b"));
+        assert_eq!(claim(&bed, "a", &f, 1), Claimed { pinned: 0, owned: 1, ..PINNED }, "that is no guess");
+    }
 }
 
 #[test]
@@ -109,7 +122,6 @@ fn packets_of_a_searched_flow_take_one_way_until_the_search_is_over() {
 
 #[test]
 fn who_claims_a_searched_flow_has_it_be_it_after_the_search() {
-    const PINNED: Claimed = Claimed { pinned: 1, known: 0, owned: 0, not_served: 0, no_hop: 0, table_full: 0 };
     for f in FAMILIES {
         let bed = moved();
         legs_of(&bed, &question(&f, 1), R::FwdNewChain);

@@ -23,6 +23,8 @@ pub struct HostEntry {
 pub struct SiteOptions {
     /// Hosts in order.
     pub hosts: Vec<HostEntry>,
+    /// What becomes of orphans, if not the default.
+    pub orphan: Option<&'static str>,
     /// Virtual subnets: name and prefix.
     pub subnets: Vec<(String, String)>,
     /// `xdp` of both daemons.
@@ -67,6 +69,7 @@ impl Default for SiteOptions {
         let subnet = |name: &str, prefix: &str| (name.to_owned(), prefix.to_owned());
         Self {
             hosts: (1..=3).map(host).collect(),
+            orphan: None,
             subnets: vec![
                 subnet("web4", "192.0.2.0/24"),
                 subnet("web6", "2001:db8:100::/48"),
@@ -152,6 +155,9 @@ socket = {:?}
     }
     for (name, prefix) in &options.subnets {
         let _ = write!(text, "\n[[subnet]]\nname = \"{name}\"\nprefix = \"{prefix}\"\naccount = 1\n");
+        if let Some(orphan) = options.orphan {
+            let _ = writeln!(text, "orphan = {orphan:?}");
+        }
     }
     text
 }
