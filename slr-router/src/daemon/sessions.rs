@@ -102,12 +102,12 @@ impl Daemon {
         };
         let services = host.services().map(|service| (*service.key(), service.state() == ServiceState::Down));
         let flows = Rights::new(identity, services).filter(flows, &mut self.claims);
-        match self.core.plane().claim(&identity.name, &flows) {
+        // What was refused here is nobody's news: a peer would believe it of this member.
+        let mut pinned = Vec::new();
+        match self.core.plane().claim_each(&identity.name, &flows, |flow| pinned.push(*flow)) {
             Ok(claimed) => {
                 self.claims.data_plane.add(&claimed);
-                if claimed.pinned > 0 {
-                    self.mirrors.claimed(&identity.name, &flows, Instant::now());
-                }
+                self.mirrors.claimed(&identity.name, &pinned, Instant::now());
                 tracing::debug!(host = %identity.name, ?claimed, "flows claimed");
             }
             Err(error) => tracing::warn!(host = %identity.name, "claimed flows are not pinned: {error}"),

@@ -67,6 +67,16 @@ impl Router {
     /// Pin to a host the flows that it claims, unless another one has them. Whether the host may serve them is for the caller
     /// to know.
     pub fn claim(&self, host: &NodeName, flows: &[FlowKey]) -> Result<Claimed, MapError> {
+        self.claim_each(host, flows, |_| ())
+    }
+
+    /// The same; `pinned` hears of each flow that the host has now and had not before, and of no other.
+    pub fn claim_each(
+        &self,
+        host: &NodeName,
+        flows: &[FlowKey],
+        mut pinned: impl FnMut(&FlowKey),
+    ) -> Result<Claimed, MapError> {
         let mut done = Claimed::default();
         let hop = self.hops.iter().find(|entry| entry.host.as_ref().is_some_and(|known| known.name == *host));
         let Some(hop) = hop.filter(|hop| u32::from(hop.template.flags) & slr_const::HOP_UP.0 != 0) else {
@@ -88,7 +98,10 @@ impl Router {
                 None => put(&self.tables.flows_v6, &flow_key_v6::of(key), &claimed, &generations),
             };
             match outcome {
-                Ok(Verdict::Free) => done.pinned += 1,
+                Ok(Verdict::Free) => {
+                    done.pinned += 1;
+                    pinned(key);
+                }
                 Ok(Verdict::Known) => done.known += 1,
                 Ok(Verdict::Owned) => done.owned += 1,
                 Err(error) if is_full(&error) => done.table_full += 1,

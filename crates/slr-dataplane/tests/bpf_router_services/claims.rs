@@ -57,6 +57,10 @@ fn no_host_takes_what_another_has() {
         pin(&bed, ends, 1000, To::Tcp(80));
         assert_eq!(claim(&bed, "b", key), Claimed { pinned: 0, owned: 1, ..PINNED });
         assert_eq!(host_of(&bed, &second), "a");
+        // Of a batch with both, only what was pinned is news: what was refused here must not reach the cluster by a mirror.
+        let (free, mut told) = (flow(ends, 1009, To::Tcp(80)), Vec::new());
+        let both = bed.router.claim_each(&name("b"), &[key, free], |flow| told.push(*flow)).unwrap();
+        assert_eq!((both, told), (Claimed { owned: 1, ..PINNED }, vec![free]));
         assert_eq!(claim(&bed, "a", key), Claimed { pinned: 0, known: 1, ..PINNED });
 
         // Its owner goes down: whoever has it now may say so.
