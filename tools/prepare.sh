@@ -4,7 +4,7 @@
 packages=(
 	clang libelf-dev zlib1g-dev pkg-config make gcc g++ libc6-dev linux-libc-dev # to build
 	iproute2 ethtool nftables procps                                          # to bring the lab up
-	nginx-light socat curl iputils-ping tcpdump bird2                         # what runs in it
+	nginx-light perl-base socat curl iputils-ping tcpdump bird2               # what runs in it
 	bpftool                                                                   # what tests look at the kernel with
 	prometheus                                                                # what reads the metrics, and promtool
 )

@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<bool> {
     let mut scenes = Scenes::new();
     let weights = [100, 100, 50];
     let mut site = scenes
-        .step("bringing up a site: 2 clients, 2 routers, 1 SLR, 3 hosts with nginx and socat", || {
+        .step("bringing up a site: 2 clients, 2 routers, 1 SLR, 3 hosts with nginx and UDP echoes", || {
             Site::up("demo", SiteOptions::default().weights(weights))
         })?;
     Watch::way_back(site.lab())?;
