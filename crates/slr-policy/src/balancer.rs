@@ -14,15 +14,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use slr_model::{HopId, Loads, NodeName, Weight};
 use thiserror::Error;
 
-use crate::{Placement, Policy, RingBuilder};
+use crate::{Placement, Policy};
 
 mod budget;
 mod host;
+mod placer;
 mod report;
 mod ring_state;
 mod target;
 mod traffic;
 
+use placer::Placer;
 pub use report::{Evaluation, HostReport, RingReport};
 use ring_state::RingState;
 
@@ -82,16 +84,16 @@ pub enum BalanceError {
 
 /// Gives hosts their weights, ring by ring. `K` names a ring: a service and a class of its packets.
 ///
-/// Memory: about 300 bytes for each host of each ring, two bytes for each slot, and one [`RingBuilder`]'s.
+/// Memory: about 300 bytes for each host of each ring, two bytes for each slot of rings that differ, and one [`RingBuilder`](crate::RingBuilder)'s.
 #[derive(Clone, Debug)]
 pub struct Balancer<K> {
     rings: BTreeMap<K, RingState>,
-    builder: RingBuilder,
+    placer: Placer,
 }
 
 impl<K> Default for Balancer<K> {
     fn default() -> Self {
-        Self { rings: BTreeMap::new(), builder: RingBuilder::new() }
+        Self { rings: BTreeMap::new(), placer: Placer::default() }
     }
 }
 
@@ -114,14 +116,14 @@ impl<K: Ord + Clone> Balancer<K> {
             self.rings.insert(key.clone(), RingState::new());
         }
         let ring = self.rings.get_mut(key).expect("it was put there if it was missing");
-        ring.evaluate(now, policy, input, &mut self.builder)
+        ring.evaluate(now, policy, input, &mut self.placer)
     }
 
     /// Begins, or goes on, from weights that come from elsewhere: the ring that the kernel held when the daemon started,
     /// or the one that a cluster's publisher gave out. What the next evaluation moves is counted from there.
     pub fn adopt(&mut self, key: &K, placement: Placement, weights: &[(NodeName, Weight)]) -> Result<(), BalanceError> {
         let ring = self.rings.entry(key.clone()).or_insert_with(RingState::new);
-        ring.adopt(placement, weights, &mut self.builder)
+        ring.adopt(placement, weights, &mut self.placer)
     }
 
     /// Says how many packets this router has forwarded to each host so far, of whatever service: counters that grow. Called

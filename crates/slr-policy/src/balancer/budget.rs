@@ -4,21 +4,29 @@
 //! alone asks for (one to seven times as many, by the number of hosts). So rings are built and compared. How many times
 //! more was needed last time tells where to look first, and mostly the first or the second ring is the one.
 
+use std::sync::Arc;
+
 use slr_model::Weight;
 
-use super::host::Host;
-use crate::{Member, Placement, RingBuilder};
+use super::{host::Host, placer::Placer};
+use crate::{Member, Placement};
 
 /// Rings built at most in one evaluation: at 1.7 ms for the largest, 7 ms in an interval of 400.
-const BUILDS_MAX: u32 = 4;
+pub(super) const BUILDS_MAX: u32 = 4;
 /// A step that uses this part of what is allowed needs no better one.
 const GOOD_ENOUGH: f64 = 0.8;
 /// Where between the last known good and the first known bad step to look when the estimate says nothing.
 const MARGIN: f64 = 0.92;
 
-/// Slots by the hop that has them.
+/// Slots by the hop that has them. Rings that are alike share theirs.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Slots(Vec<u16>);
+pub(super) struct Slots(Arc<[u16]>);
+
+impl From<&[u16]> for Slots {
+    fn from(hops: &[u16]) -> Self {
+        Self(hops.into())
+    }
+}
 
 /// What became of a change.
 #[derive(Debug, Default)]
@@ -36,14 +44,14 @@ impl Slots {
     }
 
     /// The slots of these hosts with these weights.
-    pub(super) fn build(hosts: &[Host], weights: &[u16], placement: Placement, builder: &mut RingBuilder) -> Self {
+    pub(super) fn build(hosts: &[Host], weights: &[u16], placement: Placement, placer: &mut Placer) -> Self {
         let member = |(host, &weight): (&Host, &u16)| Member {
             name: host.name.clone(),
             hop: host.hop,
             weight: Weight::new(weight).expect("weights are kept in range"),
         };
-        let members: Vec<Member> = hosts.iter().zip(weights).filter(|&(_, &weight)| weight > 0).map(member).collect();
-        Self(builder.place(&members, placement).expect("names and marks are distinct").to_vec())
+        let members = hosts.iter().zip(weights).filter(|&(_, &weight)| weight > 0).map(member).collect();
+        placer.place(members, placement)
     }
 
     /// Slots that have another hop than before; all of them if the ring had another size. None if there was no ring.
@@ -54,7 +62,7 @@ impl Slots {
         if self.0.len() != before.0.len() {
             return before.len();
         }
-        self.0.iter().zip(&before.0).map(|(now, before)| u32::from(now != before)).sum()
+        self.0.iter().zip(before.0.iter()).map(|(now, before)| u32::from(now != before)).sum()
     }
 }
 
@@ -66,7 +74,7 @@ pub(super) fn approach(
     placement: Placement,
     allowed: u32,
     amplification: &mut f64,
-    builder: &mut RingBuilder,
+    placer: &mut Placer,
 ) -> Moved {
     let (from, before) = from;
     let limit = f64::from(allowed);
@@ -80,7 +88,7 @@ pub(super) fn approach(
     };
     while best.builds < BUILDS_MAX && allowed > 0 {
         let weights = between(hosts, from, goal, reach);
-        let slots = Slots::build(hosts, &weights, placement, builder);
+        let slots = Slots::build(hosts, &weights, placement, placer);
         best.builds += 1;
         let moved = slots.moved_from(before);
         let least = needed(from, &weights, placement);

@@ -8,10 +8,11 @@ use super::{
     BalanceError, Evaluation, HostInput, RingInput, RingReport,
     budget::{self, Slots},
     host::{Host, Ratios, SHARE_MIN, Step},
+    placer::Placer,
     target::{self, EQUAL},
     traffic::Traffic,
 };
-use crate::{Damping, Expression, HopSet, Placement, Policy, RingBuilder};
+use crate::{Damping, Expression, HopSet, Placement, Policy};
 
 /// What Maglev moves for each slot that must move, before anything is known of a ring: that of ten hosts.
 const AMPLIFICATION_FIRST: f64 = 1.3;
@@ -55,7 +56,7 @@ impl RingState {
         now: Instant,
         policy: &Policy,
         input: &RingInput,
-        builder: &mut RingBuilder,
+        placer: &mut Placer,
     ) -> Result<Evaluation, BalanceError> {
         let inputs = in_order(input.hosts)?;
         let step = Step { now, elapsed: self.evaluated_at.map(|last| now.saturating_duration_since(last)) };
@@ -72,8 +73,8 @@ impl RingState {
         // A host that is no longer listed is a change that no weight of the others shows.
         let changed = self.went;
         let mut done = Evaluation { inputs_missing, changed, ..Evaluation::default() };
-        self.apply_state(input.placement, &mut done, builder);
-        self.apply_cost(step, &policy.damping, input.placement, &mut done, builder);
+        self.apply_state(input.placement, &mut done, placer);
+        self.apply_cost(step, &policy.damping, input.placement, &mut done, placer);
         done.changed |= self.hosts.iter().zip(before).any(|(host, before)| host.weight != before);
         self.evaluated_at = Some(now);
         self.count(done);
@@ -176,7 +177,7 @@ impl RingState {
     }
 
     /// Lets hosts leave, and others in: at once, whatever it moves.
-    fn apply_state(&mut self, placement: Placement, done: &mut Evaluation, builder: &mut RingBuilder) {
+    fn apply_state(&mut self, placement: Placement, done: &mut Evaluation, placer: &mut Placer) {
         let goals = self.goals();
         let mut different = std::mem::take(&mut self.went) || self.placement != Some(placement);
         for (host, &goal) in self.hosts.iter_mut().zip(&goals) {
@@ -196,7 +197,7 @@ impl RingState {
             return;
         }
         let weights: Vec<u16> = self.hosts.iter().map(|host| host.weight).collect();
-        let slots = Slots::build(&self.hosts, &weights, placement, builder);
+        let slots = Slots::build(&self.hosts, &weights, placement, placer);
         done.builds += 1;
         done.moved_by_state = slots.moved_from(&self.slots);
         self.slots = slots;
@@ -210,7 +211,7 @@ impl RingState {
         damping: &Damping,
         placement: Placement,
         done: &mut Evaluation,
-        builder: &mut RingBuilder,
+        placer: &mut Placer,
     ) {
         let budget = damping.budget * f64::from(self.slots.len());
         let intervals = step.elapsed.map_or(1.0, |elapsed| elapsed.as_secs_f64() / damping.interval.as_secs_f64());
@@ -223,7 +224,7 @@ impl RingState {
         }
         let from = (from.as_slice(), &self.slots);
         let amplification = &mut self.amplification;
-        let moved = budget::approach(&self.hosts, from, &goal, placement, done.allowed, amplification, builder);
+        let moved = budget::approach(&self.hosts, from, &goal, placement, done.allowed, amplification, placer);
         for (host, weight) in self.hosts.iter_mut().zip(moved.weights) {
             host.weight = weight;
         }
@@ -254,7 +255,7 @@ impl RingState {
         &mut self,
         placement: Placement,
         weights: &[(NodeName, Weight)],
-        builder: &mut RingBuilder,
+        placer: &mut Placer,
     ) -> Result<(), BalanceError> {
         let mut sorted: Vec<&(NodeName, Weight)> = weights.iter().collect();
         sorted.sort_unstable();
@@ -278,7 +279,7 @@ impl RingState {
             }
         }
         let weights: Vec<u16> = self.hosts.iter().map(|host| host.weight).collect();
-        self.slots = Slots::build(&self.hosts, &weights, placement, builder);
+        self.slots = Slots::build(&self.hosts, &weights, placement, placer);
         self.placement = Some(placement);
         Ok(())
     }

@@ -50,6 +50,13 @@ impl Bench {
     }
 
     fn try_turn(&mut self, hosts: &[Given]) -> Result<Evaluation, BalanceError> {
+        let done = self.evaluate(0, hosts);
+        self.now += INTERVAL;
+        done
+    }
+
+    /// Evaluates one ring of several.
+    fn evaluate(&mut self, ring: u8, hosts: &[Given]) -> Result<Evaluation, BalanceError> {
         let empty = Loads::new();
         let hosts: Vec<HostInput> = hosts
             .iter()
@@ -67,9 +74,7 @@ impl Bench {
             })
             .collect();
         let input = RingInput { placement: self.placement, hour: 12.0, hosts: &hosts };
-        let done = self.balancer.evaluate(&0, self.now, &self.policy, &input);
-        self.now += INTERVAL;
-        done
+        self.balancer.evaluate(&ring, self.now, &self.policy, &input)
     }
 
     fn weights(&self) -> Vec<u16> {
@@ -433,4 +438,30 @@ mod random {
         hosts.sort_by(|a, b| a.name.cmp(&b.name));
         hosts
     }
+}
+
+/// A host's services mostly share its load: their rings are built once, whatever steps they take.
+#[test]
+fn rings_that_are_alike_are_built_once() {
+    let mut bench = Bench::of_cost("load + 0.1", Damping::default(), 30);
+    let mut hosts: Vec<Given> = (0..30).map(|index| host(&format!("h{index:02}"), Some(0.5))).collect();
+    let (mut alone, mut other) = (0, 0);
+    for turn in 0..20 {
+        hosts[turn].loads.set("load".parse().unwrap(), 0.9).unwrap();
+        let first = bench.evaluate(0, &hosts).unwrap();
+        alone += bench.balancer.placer.built;
+        bench.balancer.placer.built = 0;
+        for ring in 1..4 {
+            assert_eq!(bench.evaluate(ring, &hosts).unwrap(), first, "what is reported of a ring is its own");
+            other += bench.balancer.placer.built;
+        }
+        bench.balancer.placer.built = 0;
+        bench.now += INTERVAL;
+    }
+    assert!(alone >= 20, "every turn changes the ring: {alone} built");
+    assert_eq!(other, 0, "the other three rings are the first one's");
+    let weights = bench.weights();
+    hosts[0].loads.set("load".parse().unwrap(), 0.1).unwrap();
+    bench.evaluate(1, &hosts).unwrap();
+    assert_eq!(bench.weights(), weights, "one ring's change is not another's");
 }
