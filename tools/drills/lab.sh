@@ -47,3 +47,36 @@ prefer_slr2_no_more() {
 		ip route del 192.0.2.0/24 via 10.1.2.2 metric 10
 		ip -6 route del 2001:db8:100::/48 via fd00:1:2::2 metric 10'
 }
+slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
+# rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror and chain, with commas; or none. Without
+# a rung for them, packets of flows that an SLR does not know are dropped there. The configuration of the start is kept beside.
+rungs() {
+	orphan=drop mirror=
+	for rung in $(echo "$1" | tr , ' '); do
+		case $rung in
+			none) ;;
+			same-answer) if [ $orphan = drop ]; then orphan=ring; fi ;;
+			chain) orphan=chain ;;
+			mirror) mirror=yes ;;
+			*) echo "no rung is called $rung: there are same-answer, mirror, chain, none" >&2; return 2 ;;
+		esac
+	done
+	for slr in $(slrs); do
+		config=$sites/$slr.toml
+		if [ ! -e "$config.whole" ]; then cp "$config" "$config.whole"; fi
+		awk -v orphan=$orphan -v mirror=$mirror '
+			/^\[/ { in_peer = $0 == "[[peer]]" }
+			in_peer && !mirror { next }
+			{ print }
+			$0 == "[[subnet]]" { print "orphan = \"" orphan "\"" }' "$config.whole" >"$config.new"
+		mv "$config.new" "$config"
+		router "$slr" reload >&2
+	done
+}
+# How many flows each rung has saved so far, at each SLR that can be asked.
+saved() {
+	for slr in $(slrs); do
+		router "$slr" show recovery --json 2>/dev/null | tr -d ' \n' |
+			sed -n "s/.*\"rungs\":{\"mirror\":\([0-9]*\),\"chain\":\([0-9]*\)}.*/\"$slr mirror\": \1, \"$slr chain\": \2,/p"
+	done | awk '{ all = all $0 } END { sub(/,$/, "", all); print "{" all "}" }'
+}

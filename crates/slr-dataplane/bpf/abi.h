@@ -51,7 +51,8 @@ enum slr_const {
 	SLR_NEW_PINS_BYTES = 1 << 22, /* 74,000 pins that the daemon has not read: what it promotes while a turn takes long */
 	NEW_PIN_TOLD = 0,
 	NEW_PIN_LOST = 1, /* the daemon does not read: it tells its peers everything again */
-	NEW_PIN_NUM = 2,
+	NEW_PIN_CARRIED_ON = 2, /* another member's, which has spoken here for the first time */
+	NEW_PIN_NUM = 3,
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
 	HOP_V6 = 1 << 1, /* the outer header is IPv6 */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */

@@ -33,11 +33,22 @@ static __always_inline void take_path(struct pkt *p, struct flow *f)
 	p->subnet = f->subnet;
 }
 
+separate int count_pin(__u32 what)
+{
+	__u64 *count = bpf_map_lookup_elem(&new_pin_counts, &what);
+
+	if (count)
+		(*count)++;
+	return 0;
+}
+
 /* A hit writes at most a coarse age and, once each, the flags. `tcp_flags` is 0 for what is not TCP. */
 static __always_inline void touch(struct flow *f, __u32 now, __u8 tcp_flags)
 {
 	if (unlikely(f->seen != now)) {
 		f->seen = now;
+		if ((f->flags & (FLOW_MIRRORED | FLOW_REFRESHED)) == FLOW_MIRRORED)
+			count_pin(NEW_PIN_CARRIED_ON);
 		f->flags |= FLOW_REFRESHED;
 	}
 	if (unlikely(tcp_flags & (TCP_FIN | TCP_RST)))
@@ -116,7 +127,6 @@ separate int tell_pin(struct pkt *p)
 {
 	struct new_pin *n;
 	__u32 what = NEW_PIN_LOST;
-	__u64 *count;
 
 	if (!p)
 		return 0;
@@ -140,10 +150,7 @@ separate int tell_pin(struct pkt *p)
 		}
 		bpf_ringbuf_submit(n, BPF_RB_NO_WAKEUP);
 	}
-	count = bpf_map_lookup_elem(&new_pin_counts, &what);
-	if (count)
-		(*count)++;
-	return 0;
+	return count_pin(what);
 }
 
 static __always_inline int pin(struct pkt *p, struct router_config *cfg)

@@ -46,7 +46,7 @@ struct {
 	__uint(max_entries, SLR_NEW_PINS_BYTES);
 } new_pins SEC(".maps");
 
-/* NEW_PIN_*: what became of these. Written here, read by user space. */
+/* NEW_PIN_*: what became of these, and of those that others have told of. Written here, read by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);

@@ -136,7 +136,8 @@ fn tell(args: &DrillArgs, report: DrillReport) -> Result<DrillReport> {
     }
     if let Some(out) = &args.out {
         let rungs = report.rungs.as_ref().map_or(String::new(), |rungs| format!("-{}", rungs.replace([',', '/'], "+")));
-        let path = out.join(format!("{}{rungs}.json", report.drill.replace('/', "-")));
+        let loss = args.loss.filter(|loss| *loss > 0.0).map_or(String::new(), |loss| format!("-loss-{loss}"));
+        let path = out.join(format!("{}{loss}{rungs}.json", report.drill.replace('/', "-")));
         fs::write(&path, serde_json::to_string(&report)? + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub announce_changes: Vec<(&'static str, u64)>,
     /// Whether the kernel's table is not as it should be.
     pub announce_failing: Option<bool>,
+    /// Flows brought back, by rung.
+    pub recovered: Vec<(&'static str, u64)>,
     /// Claimed flows by what became of them.
     pub claims: Vec<(&'static str, u64)>,
     /// The mirror at and of every other router of the cluster.

@@ -116,6 +116,7 @@ impl Snapshot {
         each(text, &name::ANNOUNCED, &announced, |s, (net, level)| states(s, &[net], &ANNOUNCED_LEVELS, level));
         each(text, &name::ANNOUNCE_CHANGES, &self.announce_changes, |s, (level, n)| s.add(&[level], *n));
         each(text, &name::ANNOUNCE_FAILING, self.announce_failing.as_slice(), |s, fails| s.add(&[], *fails));
+        each(text, &name::RECOVERED, &self.recovered, |s, (rung, n)| s.add(&[rung], *n));
         each(text, &name::CLAIMS, &self.claims, |s, (result, n)| s.add(&[result], *n));
         each(text, &name::MIRROR_STATE, &self.mirrors, |s, mirror| {
             states(s, &[mirror.router.as_str(), "told"], &MIRROR_STATES, mirror.told);

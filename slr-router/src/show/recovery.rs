@@ -38,6 +38,8 @@ pub struct Orphans {
 /// In flows. A flow whose host is not asked to claim it, since it speaks rarely, is counted with its packets alone.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Rungs {
+    /// Told of by another member of the cluster, and gone on here.
+    pub mirror: u64,
     /// Found by a chain, and pinned since their host claimed them.
     pub chain: u64,
 }
@@ -65,7 +67,7 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored) -> Result<V
             ring: of(RouterReason::FwdOrphanRing),
             dropped: of(RouterReason::DropOrphan),
         },
-        rungs: Rungs { chain: pinned },
+        rungs: Rungs { mirror: router.carried_on()?, chain: pinned },
         claims: ClaimRows {
             pinned,
             known: claims.data_plane.known,
@@ -87,6 +89,7 @@ pub fn table(answer: &Recovery) -> String {
         ("orphans sent through the hosts of their slot", orphans.chain, "packets"),
         ("orphans sent where the ring points", orphans.ring, "packets"),
         ("orphans dropped", orphans.dropped, "packets"),
+        ("flows of other members of the cluster that went on here", rungs.mirror, "flows"),
         ("flows found by a chain and pinned", rungs.chain, "flows"),
         ("claims of flows that were pinned there already", claims.known, "flows"),
         ("flows that other members of the cluster told of, pinned", mirrored.pinned, "flows"),

@@ -63,9 +63,18 @@ pub fn run(options: &Options) -> Result<()> {
             total["survived"], total["flows"], total["recovery_us"]["p99"]
         );
     }
-    let files: Vec<_> = names.iter().map(|name| options.out.join(format!("{name}.json"))).collect();
-    println!("{}", page(&options.out, &files)?);
+    println!("{}", page(&options.out, &results(&options.out)?)?);
     Ok(())
+}
+
+/// Every result in a directory, this run's and those before it.
+fn results(directory: &std::path::Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let mut results: Vec<_> =
+        paths.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "json")).collect();
+    results.sort();
+    Ok(results)
 }
 
 fn make(name: &str, place: Place, options: &Options) -> Result<serde_json::Value> {

@@ -78,7 +78,16 @@ impl Router {
 
     /// Pins that there was no room to tell of, since the tables were made.
     pub fn new_pins_lost(&self) -> Result<u64, MapError> {
-        Ok(self.tables.new_pin_counts.get(slr_const::NEW_PIN_LOST.0)?.into_iter().sum())
+        self.count_of(slr_const::NEW_PIN_LOST)
+    }
+
+    /// Flows that another member told of, and that went on here: recovered by the mirror. Since the tables were made.
+    pub fn carried_on(&self) -> Result<u64, MapError> {
+        self.count_of(slr_const::NEW_PIN_CARRIED_ON)
+    }
+
+    fn count_of(&self, what: slr_const) -> Result<u64, MapError> {
+        Ok(self.tables.new_pin_counts.get(what.0)?.into_iter().sum())
     }
 
     /// Hosts by their hops, as far as they are known by name.

@@ -37,9 +37,15 @@ fn a_new_pin_is_told_once_and_established_at_another_router() {
         assert_eq!((sent.reason, outer::read(&sent.packet, &other.desired).host), (R::FwdEstablished, "a".to_owned()));
         assert!(elsewhere.take(&other.router).unwrap().pins.is_empty());
 
+        assert_eq!(other.router.carried_on().unwrap(), 0, "it was told of within this second");
+
         // Once it speaks here, a second later or more, it is this router's too, and its old owner cannot have it forgotten.
         other.router.advance_clock(5).unwrap();
-        other.send(&packets(ends, 1000, To::Tcp(80))[1]);
+        for _ in 0..2 {
+            other.send(&packets(ends, 1000, To::Tcp(80))[1]);
+            other.router.advance_clock(5).unwrap();
+            assert_eq!(other.router.carried_on().unwrap(), 1, "counted once");
+        }
         assert_eq!(other.router.own_pins(None).unwrap().len(), 1);
         assert_eq!(other.router.unmirror(&[flow(ends, 1000)]).unwrap(), Mirrored::default());
     }
