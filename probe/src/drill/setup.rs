@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -15,12 +16,19 @@ pub fn read(args: &DrillArgs, scenario: &Scenario, targets: Vec<String>) -> Setu
         machine: machine(),
         kernel: line("/proc/sys/kernel/osrelease"),
         probe: env!("CARGO_PKG_VERSION").to_owned(),
-        command_line: std::env::args().collect::<Vec<_>>().join(" "),
+        command_line: command_line(std::env::args()),
         way: args.way(),
         targets,
         inject: scenario.inject.clone(),
         heal: scenario.heal.clone(),
     }
+}
+
+/// As it was given, the program by its name: where it lies says nothing about the result.
+fn command_line(mut words: impl Iterator<Item = String>) -> String {
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().map_or(program.clone(), |name| name.to_string_lossy().into_owned());
+    std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn machine() -> String {

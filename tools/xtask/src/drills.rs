@@ -68,7 +68,10 @@ fn serves(site: &Site) -> bool {
 
 /// Where the scenarios are.
 pub fn scenarios() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../drills")
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is one of the tools");
+    let scenarios = tools.join("drills");
+    let here = std::env::current_dir().unwrap_or_default();
+    scenarios.strip_prefix(here).map_or(scenarios.clone(), Path::to_owned)
 }
 
 /// Makes one drill from client c1; its report (see `probe/src/drill/result.rs`).
