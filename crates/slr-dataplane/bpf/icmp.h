@@ -83,6 +83,8 @@ static __always_inline int tunnel_error(struct pkt *p, struct hop *h, struct quo
 	floor = cfg->pmtu_floor;
 	if (h->flags & HOP_V6 && floor < V6_MTU_MIN)
 		floor = V6_MTU_MIN; /* RFC 8201 section 4 */
+	if (mtu == h->mtu && mtu < h->link_mtu && q->len > mtu && q->len <= h->link_mtu)
+		return SLR_R_drop_pmtu_known;
 	if (mtu < floor || mtu >= h->mtu || q->len <= mtu || q->len > h->mtu)
 		return SLR_R_drop_pmtu_refused;
 	h->mtu = mtu;

@@ -33,6 +33,7 @@ pub fn remedy(reason: RouterReason) -> Option<&'static str> {
             "an upstream tunnels into a tunnel: its hops lead to a virtual address; check its hosts file"
         }
         R::DropPmtuLearned => "nothing: the path MTU was taken over, show hops says which",
+        R::DropPmtuKnown => "nothing: packets that were under way when the path MTU was learned; show hops says which",
         R::DropPmtuRefused => "frag-needed that matches no tunnel of ours: often forged; nothing to do",
         R::DropHopUnusable => "show hosts says why the hosts of the ring cannot be reached",
         R::DropHeadroom => "the driver leaves no room in front of packets: attach with xdp = \"generic\"",

@@ -96,8 +96,10 @@ pub fn run(options: &Options) -> Result<bool> {
     scenes.check(&format!("h2 was gone after {seconds:.2} s"), seconds <= 2.0);
 
     println!("{}", tables::reasons(&site)?);
-    let drops = site.drops("slr1")?;
-    scenes.check("the SLR dropped nothing", drops.is_empty());
+    let mut drops = site.drops("slr1")?;
+    // Errors about its tunnels, from the narrow links: they are the SLR's own, and it has read them.
+    drops.retain(|(reason, _)| !["drop_pmtu_learned", "drop_pmtu_known"].contains(&reason.as_str()));
+    scenes.check("the SLR dropped nothing of the clients'", drops.is_empty());
     let site =
         scenes.step("a fresh site for failure drills: flows of all kinds, then something is made to fail", || {
             drop(site);

@@ -81,6 +81,10 @@ impl Model {
         }
         let mtu = if v6 { parse::long(header, 4) as usize } else { parse::word(header, 6).into() };
         let now = usize::from(hop.mtu);
+        let link = usize::from(hop.link_mtu);
+        if mtu == now && now < link && quote.len > mtu && quote.len <= link {
+            return R::DropPmtuKnown;
+        }
         if mtu < floor || mtu >= now || quote.len <= mtu || quote.len > now {
             return R::DropPmtuRefused;
         }

@@ -48,7 +48,7 @@ pub struct Hop {
     pub host: Host,
     life: u64,
     pub mtu: u16,
-    link_mtu: u16,
+    pub link_mtu: u16,
 }
 
 /// What the model says of a packet.

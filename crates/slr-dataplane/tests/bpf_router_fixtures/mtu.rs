@@ -182,6 +182,12 @@ fn refused(hop: &Hop) -> Vec<Case> {
             .send(size_error(hop, 1390, &whole()), R::DropPmtuRefused)
             .send(size_error(hop, 1390, &our_header(hop, hop.ours, 1400, 4)), R::DropPmtuLearned)
             .send(size_error(hop, 1395, &our_header(hop, hop.ours, 1390, 4)), R::DropPmtuRefused),
+        name("packets under way when a path MTU is learned bring the same message, which is no forgery")
+            .send(size_error(hop, 1400, &whole()), R::DropPmtuLearned)
+            .send(size_error(hop, 1400, &whole()), R::DropPmtuKnown)
+            .send(size_error(hop, 1400, &our_header(hop, hop.ours, 1401, 4)), R::DropPmtuKnown)
+            .send(size_error(hop, 1400, &our_header(hop, hop.ours, 1400, 4)), R::DropPmtuRefused)
+            .send(size_error(hop, 1400, &our_header(hop, hop.ours, 1501, 4)), R::DropPmtuRefused),
         name("a message about a tunnel to somewhere else is not ours")
             .send(size_error(hop, 1400, &our_header(&stranger, hop.ours, 1500, 4)), R::PassNotOurs),
         name("a message about our tunnel that is not about size")
