@@ -44,6 +44,7 @@ pub fn desired(
         sources: settings.sources.clone(),
         hosts: hops.iter().map(next_hop).collect(),
         subnets: settings.subnets.iter().map(subnet).collect(),
+        ..Desired::default()
     }
 }
 

@@ -36,10 +36,13 @@ enum slr_const {
 	SLR_VLAN_TAGS_MAX = 2, /* 802.1ad and 802.1Q */
 	SLR_REASONS_MAX = 128, /* of one program; a bound of its own, so that a new reason does not change its table's size */
 	SLR_EXT_HEADERS_MAX = 6, /* RFC 8200 knows six worth passing */
-	SLR_CHAIN_MAX = 3, /* tunnel headers of a chain: the three hosts of a slot */
+	SLR_CHAIN_MAX = 3, /* hosts of a chain: the three of a slot */
+	SLR_CHAIN_HEADERS = 4, /* its tunnel headers: theirs, and that of the router where it ends */
 	SLR_TTL = 64, /* outer TTL and hop limit */
 	SLR_MARK_SEARCH = 1, /* in an outer header: whoever has this flow shall claim it (docs/wire.md, "A chain") */
 	SLR_MARK_SECOND = 2, /* likewise: whoever but the first host takes this flow shall claim it */
+	SLR_MARK_END = 3, /* in the header for the router where a chain ends: no host has the flow */
+	SLR_MARK_FINAL = 4, /* searched for and not to be searched for again: delivered, and claimed by whoever has it after all */
 	SLR_SECOND_MS = 20, /* from a SYN on its flow's packets have a second choice: ten times what a claim takes to arrive */
 	SLR_SEARCH_MS = 1000, /* a UDP flow is searched for this long: a claim that is lost is made again after 100 ms */
 	SLR_SEARCH_PACKETS = 3, /* and with so many packets at least: a flow that speaks seldom has three claims too */
@@ -55,6 +58,13 @@ enum slr_const {
 	NEW_PIN_NUM = 3,
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
 	HOP_V6 = 1 << 1, /* the outer header is IPv6 */
+	HOP_NEIGHBOUR = 1 << 2, /* an SLR of another cluster: what a neighbour has sent does not go on to one */
+	UPSTREAM_PARENT = 1, /* of the tier above */
+	UPSTREAM_NEIGHBOUR = 2,
+	SLR_HELD_LEN_MAX = 9216, /* the longest datagram that is held: of a jumbo frame */
+	SLR_HELD_BYTES = 1 << 21, /* 225 datagrams that the daemon has not read: a fifth of a second's */
+	SLR_HELD_PER_S = 500, /* and CPU: the daemon asks about so many flows, whoever sends orphans */
+	SLR_HELD_BURST = 200,
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
 	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */
 	SUBNET_ORPHAN_DROP = 1 << 2, /* mid-flow packets of unknown flows: drop instead of ring */
@@ -133,6 +143,17 @@ struct new_pin {
 	__u16 hop_gen;
 	__u32 proto;
 	__u32 subnet;
+};
+
+/* An orphan that no host of its slot has: to the daemon, which asks other routers and sends it on. Room for the longest
+ * datagram follows. */
+struct held {
+	__u16 hop; /* where the ring points */
+	__u16 hop_gen;
+	__u16 subnet;
+	__u16 entropy;
+	__u32 len; /* of the datagram, IP header included */
+	__u32 family; /* 4 or 6 */
 };
 
 /* A set of the cache of flows that have not yet shown two ends: one cache line of paths, one of ages and sequence
@@ -386,6 +407,7 @@ struct abi_anchor {
 	enum slr_host_reason host_reason;
 	enum slr_host_const host_constant;
 	struct new_pin new_pin; /* of records in a ring buffer BTF has no type */
+	struct held held;
 };
 
 #ifndef SLR_ABI_NEXT
@@ -395,6 +417,7 @@ _Static_assert(SLR_R_NUM <= SLR_REASONS_MAX && SLR_H_NUM <= SLR_REASONS_MAX, "a 
 _Static_assert(sizeof(struct flow_key_v4) == 16, "no padding in a key");
 _Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");
 _Static_assert(sizeof(struct new_pin) == 48, "no padding in a record");
+_Static_assert(sizeof(struct held) == 16, "no padding in a record");
 _Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");
 _Static_assert(sizeof(struct keepalive) == 24, "on the wire");
 _Static_assert(sizeof(struct udp_peer) == 32, "no padding in a key");

@@ -62,9 +62,16 @@ separate int oldest_first(struct pkt *p)
 	return first;
 }
 
-/* A chain: headers for the hosts that are to be tried after the first, the last one's innermost, as many as fit into `room`
- * bytes: of an orphan those that had its slot before, of a new connection its slot's second choice, of a UDP flow as
- * oldest_first() has it. A relay puts its own address in as source, so that all headers are of
+/* Does the chain of this packet end at a router? Of a UDP flow the last host delivers, and what was searched for already ends
+ * with it too. */
+static __always_inline bool is_searched_to_the_end(struct pkt *p)
+{
+	return p->mark == SLR_MARK_SEARCH && p->proto == IPPROTO_TCP && !(p->came & CAME_FINAL);
+}
+
+/* A chain: headers for those that are to be tried after the first, the last one's innermost, as many as fit into `room`
+ * bytes: of an orphan the hosts that had its slot before, then the router where chains end; of a new connection its slot's
+ * second choice, of a UDP flow as oldest_first() has it. A relay puts its own address in as source, so that all headers are of
  * the first one's family (`v6`: HOP_V6 or 0): a host need not have an address of the other. p is then what is to be sent to
  * the first host. Returns the bytes added, or -1. */
 separate int add_older(struct xdp_md *ctx, struct pkt *p, __u32 room, __u32 v6)
@@ -74,14 +81,20 @@ separate int add_older(struct xdp_md *ctx, struct pkt *p, __u32 room, __u32 v6)
 
 	if (!p)
 		return -1;
-	c.mark = p->mark;
 	c.entropy = p->entropy;
 	c.tos = p->tos;
-	for (int i = 0; i < SLR_CHAIN_MAX - 1; i++) {
-		__u32 n = i ? p->older & 0xffff : p->older >> 16, header;
-		struct hop *h = map_lookup(&hops, &n);
+	for (int i = 0; i < SLR_CHAIN_MAX; i++) {
+		__u32 n = !i ? !!v6 : i == 1 ? p->older >> 16 : p->older & 0xffff, header;
+		struct hop *h;
 
-		if (!n || !h || (h->flags & (HOP_UP | HOP_V6)) != (HOP_UP | v6))
+		if (i) {
+			h = n ? map_lookup(&hops, &n) : NULL;
+			c.mark = p->mark;
+		} else {
+			h = is_searched_to_the_end(p) ? map_lookup(&chain_ends, &n) : NULL;
+			c.mark = SLR_MARK_END;
+		}
+		if (!h || (h->flags & (HOP_UP | HOP_V6)) != (HOP_UP | v6))
 			continue;
 		header = outer_len(h);
 		if (header > room || p->len + header > h->mtu)
@@ -115,7 +128,7 @@ static __always_inline int forward(struct xdp_md *ctx, struct pkt *p, struct hop
 	}
 	if (unlikely(p->frag == FRAG_FIRST))
 		record_fragment(p);
-	if (unlikely(p->mark)) {
+	if (unlikely(p->mark == SLR_MARK_SEARCH || p->mark == SLR_MARK_SECOND)) {
 		added = add_older(ctx, p, h->mtu - outer_len(h) - p->len, h->flags & HOP_V6);
 		if (added < 0)
 			return SLR_R_drop_headroom;

@@ -17,7 +17,7 @@ struct innermost {
 	__u8 tos; /* ECN_CE if any header saw congestion */
 };
 
-#define OFFSET_MASK 0xff /* 22 bytes of link header, 60 + 2 * 40 of tunnel headers, fits; also the verifier's bound */
+#define OFFSET_MASK 0xff /* 22 bytes of link header, 60 + 3 * 40 of tunnel headers, fits; also the verifier's bound */
 
 static __always_inline int peel_v4(struct innermost *in, void *data, void *end)
 {
@@ -66,7 +66,7 @@ static __always_inline int peel_v6(struct innermost *in, void *data, void *end)
 /* Through all headers to the innermost datagram. */
 static __always_inline int peel(struct innermost *in, void *data, void *end)
 {
-	for (int header = 1; header <= SLR_CHAIN_MAX; header++) {
+	for (int header = 1; header <= SLR_CHAIN_HEADERS; header++) {
 		int what;
 
 		in->at &= OFFSET_MASK;
@@ -203,7 +203,7 @@ static __always_inline bool is_to_claim(struct tunnel *t, int wanted)
 {
 	if (likely(!t->mark))
 		return false;
-	if (t->mark == SLR_MARK_SEARCH)
+	if (t->mark == SLR_MARK_SEARCH || t->mark == SLR_MARK_FINAL)
 		return wanted == WANTS_OWN;
 	return t->mark == SLR_MARK_SECOND && wanted != WANTS_NOT && !(t->peer & TUNNEL_ROUTER);
 }

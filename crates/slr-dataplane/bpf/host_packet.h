@@ -64,7 +64,7 @@ static __always_inline int open_v4(struct tunnel *t, void *data, void *end, __u6
 	t->end = off + len;
 	t->proto = ip->protocol;
 	t->tos = ip->tos;
-	t->mark = bpf_ntohs(ip->id) <= SLR_MARK_SECOND ? bpf_ntohs(ip->id) : 0;
+	t->mark = bpf_ntohs(ip->id) <= SLR_MARK_FINAL ? bpf_ntohs(ip->id) : 0;
 	return 0;
 }
 

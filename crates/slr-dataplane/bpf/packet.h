@@ -19,6 +19,10 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+#define CAME_NEIGHBOUR (1 << 0) /* a neighbour has sent it, which believes that a host here has the flow */
+#define CAME_FINAL (1 << 1) /* it was searched for */
+#define CAME_END (1 << 2) /* a chain ends here that found no host */
+
 #define OFFSET_MAX 0x1ff /* no header that we read starts further in; also the verifier's bound */
 
 struct pkt {
@@ -50,6 +54,7 @@ struct pkt {
 	__u16 subnet;
 	__u16 second; /* the slot's second choice, or 0 */
 	__u8 flow_flags; /* FLOW_*: of the pin that the packet makes */
+	__u8 came; /* CAME_*: in whose tunnel; 0: in none, or a parent's */
 };
 
 static __always_inline int parse_tcp(struct pkt *p, void *data, void *end, __u32 room)

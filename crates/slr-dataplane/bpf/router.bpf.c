@@ -77,7 +77,7 @@ separate int miss(struct pkt *p, __u64 hash)
 	set = find_set(p, hash, cfg->pending_sets);
 	if (!set.head)
 		return SLR_R_unset;
-	chains = sn->flags & (p->proto == IPPROTO_TCP ? SUBNET_ORPHAN_CHAIN : SUBNET_UDP_CHAIN);
+	chains = sn->flags & (p->proto == IPPROTO_TCP ? SUBNET_ORPHAN_CHAIN : SUBNET_UDP_CHAIN) && !(p->came & CAME_END);
 	way = find_way(p, &set, hash);
 	if (way < SLR_PENDING_WAYS) {
 		path = set.head->path[way];
@@ -97,6 +97,8 @@ separate int miss(struct pkt *p, __u64 hash)
 	err = pick(p, s.ring, s.mask == MASK_ALL ? hash : flow_hash(p, cfg->seed, s.mask));
 	if (err)
 		return err;
+	if (p->came & CAME_END)
+		return SLR_R_drop_orphan_held; /* a received chain is never extended */
 	if (p->proto == IPPROTO_TCP && !is_first_syn(p)) {
 		if (!chains || p->frag)
 			return SLR_R_fwd_orphan_ring;
@@ -140,7 +142,52 @@ static __always_inline int parse_network(struct xdp_md *ctx, struct pkt *p, __u6
 /* No reason, but what strip() finds: the content is for no virtual address. */
 #define NOT_VIRTUAL (-1)
 
-/* A tunnel packet: if it is for us and from a registered upstream, only the datagram inside remains. */
+/* The mark in the tunnel header of a packet whose outer addresses were parsed: SLR_MARK_*, or 0. */
+separate int mark_of(struct xdp_md *ctx, struct pkt *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u8 *at;
+	__u32 mark;
+
+	if (!p)
+		return 0;
+	at = data + (p->l3 & 0x1f);
+	if ((void *)(at + sizeof(struct iphdr)) > end)
+		return 0;
+	mark = p->family == AF_V4 ? bpf_ntohs(((struct iphdr *)at)->id) : at[1] & 0xfU;
+	return mark <= SLR_MARK_FINAL ? mark : 0;
+}
+
+/* Who has sent a tunnel packet: CAME_* into p, or a reason to drop it. The end of a chain is believed of hosts alone, and of
+ * a host nothing else. */
+static __always_inline int take_sender(struct xdp_md *ctx, struct pkt *p, struct prefix_v6 *from)
+{
+	int mark = mark_of(ctx, p);
+	__u32 *upstream;
+
+	p->came = 0;
+	if (mark == SLR_MARK_END && map_lookup(&hop_by_addr, from->addr)) {
+		p->came = CAME_END;
+		return 0;
+	}
+	upstream = map_lookup(&upstreams, from);
+	if (!upstream)
+		return SLR_R_drop_tunnel_stranger;
+	if (*upstream == UPSTREAM_NEIGHBOUR)
+		p->came = CAME_NEIGHBOUR;
+	if (mark == SLR_MARK_FINAL)
+		p->came |= CAME_FINAL;
+	return 0;
+}
+
+/* Is this what a chain may end with: a mid-flow segment? */
+static __always_inline bool is_orphan(struct pkt *p)
+{
+	return p->proto == IPPROTO_TCP && !is_first_syn(p) && !p->frag;
+}
+
+/* A tunnel packet: if it is for us and from a registered upstream, or a chain that ends here, only the datagram inside
+ * remains. */
 separate int strip(struct xdp_md *ctx, struct pkt *p)
 {
 	struct prefix_v6 from = { .len = 128 };
@@ -162,8 +209,9 @@ separate int strip(struct xdp_md *ctx, struct pkt *p)
 	}
 	if (!map_lookup(&tunnel_addrs, &to))
 		return 0;
-	if (!map_lookup(&upstreams, &from))
-		return SLR_R_drop_tunnel_stranger;
+	err = take_sender(ctx, p, &from);
+	if (err)
+		return err;
 	if (p->frag)
 		return SLR_R_drop_tunnel_fragment;
 	l2 = p->l3;
@@ -188,7 +236,40 @@ separate int strip(struct xdp_md *ctx, struct pkt *p)
 	}
 	if (p->proto == IPPROTO_IPIP || p->proto == IPPROTO_IPV6)
 		return SLR_R_drop_tunnel_nested;
-	return find_subnet(p) ? 0 : NOT_VIRTUAL;
+	if (p->came & CAME_END && !is_orphan(p))
+		return SLR_R_drop_tunnel_inner;
+	if (find_subnet(p))
+		return 0;
+	return p->came & CAME_END ? SLR_R_drop_tunnel_inner : NOT_VIRTUAL;
+}
+
+/* Gives the daemon an orphan that no host of its slot has. p holds where the ring points. Returns the reason to end with. */
+separate int hold(struct xdp_md *ctx, struct pkt *p)
+{
+	__u32 zero = 0, len;
+	struct bucket *b = map_lookup(&held_bucket, &zero);
+	struct held *h;
+
+	if (!p || !b)
+		return SLR_R_unset;
+	len = p->len;
+	if (len < 1 || len > SLR_HELD_LEN_MAX || !take_token(b, bpf_ktime_get_ns(), SLR_HELD_PER_S, SLR_HELD_BURST))
+		return SLR_R_drop_orphan_limit;
+	h = bpf_ringbuf_reserve(&held, sizeof(*h) + SLR_HELD_LEN_MAX, 0);
+	if (!h)
+		return SLR_R_drop_orphan_limit;
+	h->hop = p->hop;
+	h->hop_gen = p->hop_gen;
+	h->subnet = p->subnet;
+	h->entropy = p->entropy;
+	h->family = p->family;
+	h->len = len;
+	if (bpf_xdp_load_bytes(ctx, p->l3 & 0x1f, h + 1, len)) {
+		bpf_ringbuf_discard(h, 0);
+		return SLR_R_drop_tunnel_inner;
+	}
+	bpf_ringbuf_submit(h, 0);
+	return SLR_R_drop_orphan_held;
 }
 
 /* The hop of a pinned flow; p holds the path. NULL if the packet has to be placed, or, with a reason in *why, is. */
@@ -204,6 +285,8 @@ static __always_inline struct hop *recall(struct pkt *p, __u64 *hash, int *why)
 		forget_flow(p);
 		return NULL;
 	}
+	if (unlikely(p->came & CAME_NEIGHBOUR && h->flags & HOP_NEIGHBOUR))
+		return NULL; /* each of two neighbours believes that the other has it */
 	if (unlikely(f->flags & FLOW_CLOSING)) {
 		struct router_config *cfg = get_config();
 
@@ -279,17 +362,27 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 		why = icmp(ctx, p);
 	} else {
 		h = unpinned ? NULL : recall(p, &hash, &why);
-		if (h)
+		if (h && likely(!(p->came & CAME_END)))
 			return forward(ctx, p, h, SLR_R_fwd_established, action);
-		if (!why)
+		if (h)
+			why = SLR_R_fwd_established;
+		else if (!why)
 			why = miss(p, hash);
+	}
+	if (unlikely(p->came & CAME_END)) {
+		if (why == SLR_R_drop_orphan_held)
+			return hold(ctx, p);
+		if (why >= SLR_R_fwd_established && why <= SLR_R_fwd_echo) {
+			p->mark = SLR_MARK_FINAL;
+			why = SLR_R_fwd_chain_end;
+		}
 	}
 	if (why == SLR_R_pass_not_served && p->frag == FRAG_FIRST) {
 		p->hop = 0; /* the fragments that follow are the kernel's too */
 		record_fragment(p);
 	}
 	if ((why < SLR_R_fwd_established || why > SLR_R_fwd_echo) && why != SLR_R_fwd_orphan_chain &&
-	    why != SLR_R_fwd_new_chain)
+	    why != SLR_R_fwd_new_chain && why != SLR_R_fwd_chain_end)
 		return why;
 	n = p->hop;
 	if (unlikely(p->mark == SLR_MARK_SEARCH && p->proto == IPPROTO_UDP))

@@ -87,7 +87,29 @@ struct {
 	__uint(max_entries, SLR_HOPS_MAX);
 } hops SEC(".maps");
 
-/* Tunnel destination to hop: whom an ICMP error about our outer header concerns. */
+/* Where chains end that found no host: headers for this router or another member of its cluster, IPv4 and IPv6. Written by user
+ * space; one without HOP_UP is not used. Of the link header and the MTU nothing is: hosts send the packet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct hop);
+	__uint(max_entries, 2);
+} chain_ends SEC(".maps");
+
+/* Orphans for the daemon. Written here, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SLR_HELD_BYTES);
+} held SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct bucket);
+	__uint(max_entries, 1);
+} held_bucket SEC(".maps");
+
+/* Tunnel destination to hop: whom an ICMP error about our outer header concerns, and who may send us the end of a chain. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct slr_addr);
@@ -153,7 +175,7 @@ struct {
 	__uint(max_entries, SLR_SERVICES_MAX);
 } services SEC(".maps");
 
-/* Our tunnel addresses, and the prefixes that registered upstreams send from. */
+/* Our tunnel addresses, and the prefixes that registered upstreams send from, with UPSTREAM_*. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct slr_addr);

@@ -22,8 +22,8 @@ use super::{DEFAULT_INTERFACE, DEFAULT_PIN_PATH, Settings, Subnet};
 const INTERFACE_LEN_MAX: usize = 15;
 /// What IPv6 asks of every link (RFC 8200 5); less leaves no room for headers.
 const PATH_MTU_MIN: u16 = 1280;
-/// As many headers as the data plane takes (`SLR_CHAIN_MAX`).
-const CHAIN_HEADERS_MAX: u8 = 3;
+/// As many headers as the data plane takes (`SLR_CHAIN_HEADERS`).
+const CHAIN_HEADERS_MAX: u8 = 4;
 
 /// Checks a file; paths in it are relative to `folder`.
 pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
@@ -54,7 +54,7 @@ pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
     });
     let chain_headers = file.tunnel.chain_headers.map_or(CHAIN_HEADERS_MAX, |headers| {
         if !(1..=CHAIN_HEADERS_MAX).contains(headers.get_ref()) {
-            complaints.add(headers.span(), "chain_headers is not a chain's length", "1 to 3");
+            complaints.add(headers.span(), "chain_headers is not a chain's length", "1 to 4");
         }
         headers.into_inner()
     });

@@ -70,7 +70,7 @@ fn subnets_are_grouped_by_interface() {
         ("slr-dns".to_owned(), prefixes(&["198.51.100.0/24"])),
     ]);
     assert_eq!(settings.groups(), expected);
-    assert_eq!(settings.chain_headers, 3);
+    assert_eq!(settings.chain_headers, 4);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn each_mistake_is_refused_with_its_line() {
         ("10.1.255.0/24", "10.1.255.1/24", "no prefix that a router sends from"),
         ("[\"10.1.12.2\"]", "[]", "no address"),
         ("[dataplane]", "path_mtu = 1000\n[dataplane]", "below what IPv6 asks"),
-        ("[dataplane]", "chain_headers = 4\n[dataplane]", "not a chain's length"),
+        ("[dataplane]", "chain_headers = 5\n[dataplane]", "not a chain's length"),
         ("[dataplane]", "[dataplane]\npin_path = \"sys\"", "not an absolute path"),
     ];
     for (from, to, message) in table {

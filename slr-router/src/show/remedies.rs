@@ -35,6 +35,12 @@ pub fn remedy(reason: RouterReason) -> Option<&'static str> {
         R::DropPmtuLearned => "nothing: the path MTU was taken over, show hops says which",
         R::DropPmtuKnown => "nothing: packets that were under way when the path MTU was learned; show hops says which",
         R::DropPmtuRefused => "frag-needed that matches no tunnel of ours: often forged; nothing to do",
+        R::DropOrphanHeld => {
+            "nothing: show recovery says whether other routers knew the flow; many that nobody knows: an ACK flood"
+        }
+        R::DropOrphanLimit => {
+            "more unknown flows than other routers may be asked about: an ACK flood; the flows of honest clients send again"
+        }
         R::DropHopUnusable => "show hosts says why the hosts of the ring cannot be reached",
         R::DropHeadroom => "the driver leaves no room in front of packets: attach with xdp = \"generic\"",
         R::DropEcn => "a router between the upstream and here marks packets whose sender knows no ECN; nothing to do",

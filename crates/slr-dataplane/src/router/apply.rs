@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use slr_model::{NodeName, VirtualSubnet};
 
 use super::check::check;
@@ -15,8 +16,8 @@ use super::layout::Layout;
 use super::moved::Moved;
 use super::rings::{Published, RouteId};
 use super::tables::Tables;
-use super::{Router, addr, subnets};
-use crate::abi::{Pod, router_config, service, subnet};
+use super::{Router, addr, subnets, template};
+use crate::abi::{Pod, hop, router_config, service, slr_const, subnet};
 use crate::table::{MapError, Table};
 
 pub use super::check::ApplyError;
@@ -58,16 +59,19 @@ fn settings(config: &Config, pending_sets: u32) -> router_config {
     }
 }
 
-/// Make a small table's keys exactly these.
-fn reconcile_keys<K: Pod>(table: &Table<K, u32>, wanted: &[K]) -> Result<(), MapError> {
+/// Make a small table exactly this; of a key that is there twice the last value counts.
+fn reconcile_entries<K: Pod>(table: &Table<K, u32>, wanted: &[(K, u32)]) -> Result<(), MapError> {
     let present = table.entries()?;
-    for key in wanted {
-        if !present.iter().any(|(have, _)| have.bytes() == key.bytes()) {
-            table.put(key, &1)?;
+    let value_of =
+        |key: &K| wanted.iter().rev().find(|(other, _)| other.bytes() == key.bytes()).map(|(_, value)| *value);
+    for (key, _) in wanted {
+        let value = value_of(key).unwrap_or_default();
+        if !present.iter().any(|(have, found)| have.bytes() == key.bytes() && *found == value) {
+            table.put(key, &value)?;
         }
     }
     for (have, _) in present {
-        if !wanted.iter().any(|key| key.bytes() == have.bytes()) {
+        if value_of(&have).is_none() {
             table.remove(&have)?;
         }
     }
@@ -120,10 +124,20 @@ impl Router {
         if before.seed != desired.config.seed {
             self.tables.forget_pending(); // they are kept under the seed's hash: not found now, and stale if it came back
         }
-        let addresses: Vec<_> = desired.tunnel_addresses.iter().map(|address| addr::key(*address)).collect();
-        reconcile_keys(&self.tables.tunnel_addrs, &addresses)?;
-        let upstreams: Vec<_> = desired.upstreams.iter().map(|net| addr::prefix_key(*net)).collect();
-        reconcile_keys(&self.tables.upstreams, &upstreams)
+        let addresses: Vec<_> = desired.tunnel_addresses.iter().map(|address| (addr::key(*address), 1)).collect();
+        reconcile_entries(&self.tables.tunnel_addrs, &addresses)?;
+        let of =
+            |nets: &[IpNet], kind: slr_const| nets.iter().map(move |net| (addr::prefix_key(*net), kind.0)).collect();
+        let mut upstreams: Vec<_> = of(&desired.upstreams, slr_const::UPSTREAM_PARENT);
+        upstreams.append(&mut of(&desired.neighbour_sources, slr_const::UPSTREAM_NEIGHBOUR));
+        reconcile_entries(&self.tables.upstreams, &upstreams)?;
+        for is_v6 in [false, true] {
+            let address = desired.chain_ends.iter().copied().find(|address| address.is_ipv6() == is_v6);
+            let end =
+                address.map(|address| template::end_of_chain(address, &desired.sources)).unwrap_or_else(hop::zeroed);
+            self.tables.chain_ends.put(&u32::from(is_v6), &end)?;
+        }
+        Ok(())
     }
 
     /// Subnets that are gone stop matching before anything else of theirs changes.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use slr_model::{FlowKey, KeyMask, NodeName};
+use slr_model::{FlowKey, KeyMask, NodeName, Protocol};
 
 use super::Router;
 use super::census::Generations;
@@ -57,10 +57,14 @@ fn judge(found: Option<&flow>, claimed: &flow, generations: &Generations) -> Ver
         None => Verdict::Free,
         Some(found) if !generations.has(found) => Verdict::Free,
         Some(found) if (found.hop, found.hop_gen) == (claimed.hop, claimed.hop_gen) => Verdict::Known,
-        Some(found) if u32::from(found.flags) & slr_const::FLOW_GUESS.0 != 0 => Verdict::Free,
+        Some(found) if is_guess(found) => Verdict::Free,
         Some(found) if u32::from(found.flags) & slr_const::FLOW_CLOSING.0 != 0 => Verdict::Free,
         Some(_) => Verdict::Owned,
     }
+}
+
+fn is_guess(found: &flow) -> bool {
+    u32::from(found.flags) & slr_const::FLOW_GUESS.0 != 0
 }
 
 impl Router {
@@ -75,6 +79,21 @@ impl Router {
         &self,
         host: &NodeName,
         flows: &[FlowKey],
+        pinned: impl FnMut(&FlowKey),
+    ) -> Result<Claimed, MapError> {
+        self.pin_each(host, flows, 0, pinned)
+    }
+
+    /// Pins a flow to the hop that another router says it has: hearsay, which gives way to a host's claim.
+    pub fn pin_found(&self, hop: &NodeName, flow: FlowKey) -> Result<Claimed, MapError> {
+        self.pin_each(hop, &[flow], slr_const::FLOW_GUESS.0 as u8, |_| ())
+    }
+
+    fn pin_each(
+        &self,
+        host: &NodeName,
+        flows: &[FlowKey],
+        flags: u8,
         mut pinned: impl FnMut(&FlowKey),
     ) -> Result<Claimed, MapError> {
         let mut done = Claimed::default();
@@ -92,10 +111,13 @@ impl Router {
                 continue;
             };
             let entropy = flow_hash(seed, key, KeyMask::ALL) as u16;
-            let claimed = flow { hop: hop.id.get(), hop_gen: hop.generation, subnet, entropy, seen, ..flow::default() };
+            let claimed =
+                flow { hop: hop.id.get(), hop_gen: hop.generation, subnet, entropy, seen, flags, ..flow::default() };
+            // A socket is proof. That a UDP flow was answered is none: another host may have answered it before.
+            let is_proof = key.protocol() == Protocol::Tcp && !is_guess(&claimed);
             let outcome = match flow_key_v4::of(key) {
-                Some(key) => put(&self.tables.flows_v4, &key, &claimed, &generations),
-                None => put(&self.tables.flows_v6, &flow_key_v6::of(key), &claimed, &generations),
+                Some(key) => put(&self.tables.flows_v4, &key, &claimed, &generations, is_proof),
+                None => put(&self.tables.flows_v6, &flow_key_v6::of(key), &claimed, &generations, is_proof),
             };
             match outcome {
                 Ok(Verdict::Free) => {
@@ -146,6 +168,7 @@ fn put<K: crate::abi::Pod>(
     key: &K,
     claimed: &flow,
     generations: &Generations,
+    is_proof: bool,
 ) -> Result<Verdict, MapError> {
     loop {
         let found = table.get(key)?;
@@ -154,6 +177,12 @@ fn put<K: crate::abi::Pod>(
             (Verdict::Free, None) if !table.put_new(key, claimed)? => {}
             (Verdict::Free, Some(_)) => {
                 table.put(key, claimed)?;
+                return Ok(verdict);
+            }
+            // What was a guess is known now.
+            (Verdict::Known, Some(found)) if is_proof && is_guess(&found) => {
+                let flags = found.flags & !(slr_const::FLOW_GUESS.0 as u8);
+                table.put(key, &flow { flags, ..found })?;
                 return Ok(verdict);
             }
             _ => return Ok(verdict),

@@ -16,11 +16,19 @@ pub struct Desired {
     pub tunnel_addresses: Vec<IpAddr>,
     /// Prefixes that registered upstreams send tunnels from.
     pub upstreams: Vec<IpNet>,
+    /// Prefixes that neighbours, SLRs of other clusters, send tunnels from. They may be upstreams as well: what comes from them is
+    /// a neighbour's then.
+    pub neighbour_sources: Vec<IpNet>,
+    /// Where chains end that found no host: tunnel addresses of this router, or of another member of the cluster; one a family at
+    /// most. None: the last host of a chain delivers.
+    pub chain_ends: Vec<IpAddr>,
     /// Prefixes that outer source addresses are taken from, spread per flow. At most one a family; a hop whose address
     /// family has none cannot be used.
     pub sources: Vec<IpNet>,
     /// Every known next hop.
     pub hosts: Vec<Host>,
+    /// Which of these are neighbours. What one of them has sent goes to none of them.
+    pub neighbours: Vec<NodeName>,
     /// Every virtual subnet.
     pub subnets: Vec<Subnet>,
 }

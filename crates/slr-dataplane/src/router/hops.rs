@@ -132,9 +132,12 @@ impl HopTable {
         let source = template::source_for(host.address, &desired.sources);
         let mut template = match (&host.link, source) {
             (Some(link), Some(source)) => {
-                let mut template = template::build(host, link, source);
+                let mut template = template::build(host.address, link, source);
                 if host.state.keeps_flows() {
                     template.flags |= template::flag(slr_const::HOP_UP);
+                }
+                if desired.neighbours.contains(&host.name) {
+                    template.flags |= template::flag(slr_const::HOP_NEIGHBOUR);
                 }
                 template
             }
@@ -195,7 +198,7 @@ fn unreachable_template(host: &Host) -> hop {
         IpAddr::V4(_) => ipnet::IpNet::from(IpAddr::from([0; 4])),
         IpAddr::V6(_) => ipnet::IpNet::from(IpAddr::from([0u16; 8])),
     };
-    template::build(host, &nowhere, any)
+    template::build(host.address, &nowhere, any)
 }
 
 fn same(a: &hop, b: &hop) -> bool {

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use slr_model::MacAddr;
 
 use super::addr;
-use super::desired::{Host, Link};
+use super::desired::Link;
 use crate::abi::{Pod, hop, slr_const};
 
 const TYPE_V4: [u8; 2] = [0x08, 0x00];
@@ -27,8 +28,8 @@ fn word_sum(bytes: &[u8]) -> u32 {
     bytes.chunks_exact(2).map(|pair| u32::from(u16::from_ne_bytes([pair[0], pair[1]]))).sum()
 }
 
-/// The template for a host, not yet with a generation. A learned path MTU is the caller's to carry over.
-pub fn build(host: &Host, link: &Link, source: IpNet) -> hop {
+/// The template for a tunnel address, not yet with a generation. A learned path MTU is the caller's to carry over.
+pub fn build(to: IpAddr, link: &Link, source: IpNet) -> hop {
     let mut template = hop {
         flags: 0,
         mtu: link.mtu,
@@ -39,7 +40,7 @@ pub fn build(host: &Host, link: &Link, source: IpNet) -> hop {
     };
     template.eth[..6].copy_from_slice(&link.destination.0);
     template.eth[6..12].copy_from_slice(&link.source.0);
-    match (source.network(), host.address) {
+    match (source.network(), to) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             const DF: [u8; 2] = [0x40, 0];
             template.eth[12..].copy_from_slice(&TYPE_V4);
@@ -53,6 +54,16 @@ pub fn build(host: &Host, link: &Link, source: IpNet) -> hop {
         }
         _ => unreachable!("source_for matches families"),
     }
+    template
+}
+
+/// The header of the router where chains end; all zero if there is no outer source of its family. Only what is of the outer IP
+/// header counts: hosts send the packet, from their own address.
+pub fn end_of_chain(address: IpAddr, sources: &[IpNet]) -> hop {
+    let Some(source) = source_for(address, sources) else { return hop::zeroed() };
+    let nowhere = Link { destination: MacAddr([0; 6]), source: MacAddr([0; 6]), ifindex: 0, mtu: u16::MAX };
+    let mut template = build(address, &nowhere, source);
+    template.flags |= flag(slr_const::HOP_UP);
     template
 }
 
@@ -112,15 +123,10 @@ mod tests {
             mtu: 1500,
         };
         for (address, source) in [("10.1.0.9", "10.1.255.0/24"), ("fd00:1::9", "fd00:1:ff::/64")] {
-            let host = Host {
-                name: "h1".parse().unwrap(),
-                address: address.parse().unwrap(),
-                state: slr_model::HostState::Active,
-                link: Some(link),
-            };
-            let template = build(&host, &link, source.parse().unwrap());
-            assert_eq!(super::address(&template), host.address);
-            let used = if host.address.is_ipv4() { 44 } else { 64 };
+            let address: IpAddr = address.parse().unwrap();
+            let template = build(address, &link, source.parse().unwrap());
+            assert_eq!(super::address(&template), address);
+            let used = if address.is_ipv4() { 44 } else { 64 };
             assert!(template.bytes()[used..].iter().all(|byte| *byte == 0), "no stack leaks: {:?}", template.bytes());
         }
     }

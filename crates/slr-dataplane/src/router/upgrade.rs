@@ -15,8 +15,18 @@ use crate::object::Loaded;
 use crate::sys::{self, KernelBtf, MapFacts};
 
 /// Tables that only help in passing, or count what the old version did per CPU: these start anew.
-const NOT_COPIED: [&str; 8] =
-    ["frags", "buckets", "icmp_bucket", "reasons", "hop_usage", "subnet_usage", "new_pins", "new_pin_counts"];
+const NOT_COPIED: [&str; 10] = [
+    "frags",
+    "buckets",
+    "icmp_bucket",
+    "held_bucket",
+    "reasons",
+    "hop_usage",
+    "subnet_usage",
+    "new_pins",
+    "new_pin_counts",
+    "held",
+];
 
 /// Directories of other versions' pins, newest first.
 pub fn other_versions(pin_dir: &Path) -> Vec<(u32, PathBuf)> {

@@ -44,6 +44,16 @@ fn a_chain_of_three_loses_its_first_header_only() {
 }
 
 #[test]
+fn three_hosts_and_a_router_are_the_longest_chain() {
+    let bed = Bed::new();
+    let rest = |p: Packet, first: &str| {
+        p.ipv6(first, OTHER6).ipv6(ROUTER6, THIRD6).ipv6(ROUTER6, ROUTER6).ipv6(C6, V6).tcp(1, 80).build()
+    };
+    let sent = rest(frame().ipv6(ROUTER6, US6), ROUTER6);
+    assert_eq!(bed.send(&sent), (RelayChain, rest(returned(), US6)));
+}
+
+#[test]
 fn udp_fragments_and_other_protocols_have_no_socket_to_look_for() {
     let bed = Bed::new();
     let contents: [fn(Packet) -> Packet; 4] = [
@@ -68,7 +78,11 @@ fn no_open_relay() {
         ("to somebody unlisted, IPv6", tcp(chain_of_two(ROUTER6, STRANGER6)), DropRelayUnlisted),
         ("to ourselves", tcp(chain_of_two(ROUTER4, US4)), DropRelayUnlisted),
         ("from a stranger", tcp(frame().ipv4(STRANGER4, US4).ipv4(ROUTER4, OTHER4)), DropStranger),
-        ("four headers", tcp(chain_of_two(ROUTER4, OTHER4).ipv4(ROUTER4, THIRD4).ipv4(ROUTER4, OTHER4)), DropChainDeep),
+        (
+            "five headers",
+            tcp(chain_of_two(ROUTER4, OTHER4).ipv4(ROUTER4, THIRD4).ipv4(ROUTER4, OTHER4).ipv4(ROUTER4, THIRD4)),
+            DropChainDeep,
+        ),
         ("ten headers", tcp((0..9).fold(frame().ipv4(ROUTER4, US4), |p, _| p.ipv6(ROUTER6, OTHER6))), DropChainDeep),
         (
             "a datagram from one of our virtual addresses",

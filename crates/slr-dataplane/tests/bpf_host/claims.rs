@@ -12,6 +12,7 @@ use crate::chain::{connect, namespace};
 
 const SEARCH: u16 = 1;
 const SECOND: u16 = 2;
+const FINAL: u16 = 4;
 
 /// A tunnel header with a mark: IPv4 has it in the identification, IPv6 in the upper bits of the flow label.
 fn marked(packet: Packet, source: &str, destination: &str, mark: u16) -> Packet {
@@ -69,6 +70,7 @@ fn a_searched_flow_is_claimed_by_the_host_that_has_its_socket() {
             let port = |n: usize| flows[n].1;
             assert_eq!(scene.claimed(&content(chain(SEARCH), port(0), ACK)), [flow(client, port(0), to)]);
             assert_eq!(scene.claimed(&content(last(SEARCH), port(1), ACK)), [flow(client, port(1), to)]);
+            assert_eq!(scene.claimed(&content(last(FINAL), port(3), ACK)), [flow(client, port(3), to)]);
             // What is delivered is as it was sent, claimed or not.
             let again = scene.bed.send(&content(last(SEARCH), port(1), ACK));
             assert_eq!(again, (Deliver, content(frame(), port(1), ACK)));

@@ -18,6 +18,9 @@ pub const REASONS: [R; 2] = [R::FwdOrphanChain, R::FwdNewChain];
 pub const SEARCH: u32 = 1;
 const SECOND: u32 = 2;
 
+/// What a [`Leg`] to where chains end is called.
+pub const END_NAME: &str = "the end";
+
 /// A site whose orphans are searched for and whose slots have known nobody but `a`, on a router of its own.
 pub fn searching() -> Bed {
     let mut desired = site::site();
@@ -33,7 +36,7 @@ pub fn searching() -> Bed {
 pub struct Leg(pub String, pub u32);
 
 /// Takes a chain apart: its headers from the outermost on, and the client's datagram.
-fn legs(packet: &[u8], desired: &Desired) -> (Vec<Leg>, Vec<u8>) {
+pub fn legs(packet: &[u8], desired: &Desired) -> (Vec<Leg>, Vec<u8>) {
     let mut rest = &packet[14..];
     let mut legs = Vec::new();
     loop {
@@ -52,8 +55,9 @@ fn legs(packet: &[u8], desired: &Desired) -> (Vec<Leg>, Vec<u8>) {
             assert_eq!((rest[8], word(rest, 6)), (64, 0x4000), "TTL, DF");
             (Ipv4Addr::from(<[u8; 4]>::try_from(&rest[16..20]).unwrap()).into(), word(rest, 4).into())
         };
-        let host = desired.hosts.iter().find(|host| host.address == to).expect("a host of the site");
-        legs.push(Leg(host.name.to_string(), mark));
+        let host = desired.hosts.iter().find(|host| host.address == to).map(|host| host.name.to_string());
+        let end = desired.chain_ends.contains(&to).then(|| END_NAME.to_owned());
+        legs.push(Leg(host.or(end).expect("a host of the site, or where chains end"), mark));
         rest = &rest[if v6 { 40 } else { 20 }..];
     }
 }

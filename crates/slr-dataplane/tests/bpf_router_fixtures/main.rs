@@ -7,6 +7,7 @@ mod common;
 mod case;
 mod chains;
 mod coverage;
+mod ends;
 mod flows;
 mod fragments;
 mod frames;

@@ -156,6 +156,7 @@ pub fn site() -> Desired {
             pair(9, &all, mixed),
         ]
         .concat(),
+        ..Desired::default()
     }
 }
 

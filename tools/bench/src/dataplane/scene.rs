@@ -218,7 +218,6 @@ fn desired(hosts: u16) -> Desired {
             ..Config::default()
         },
         tunnel_addresses: vec!["10.1.254.1".parse().expect("an address")],
-        upstreams: Vec::new(),
         sources: SOURCES.map(|prefix| prefix.parse().expect("a prefix")).to_vec(),
         hosts: each(4)
             .chain(each(6))
@@ -235,5 +234,6 @@ fn desired(hosts: u16) -> Desired {
             subnet("2001:db8:4::/64", 4),
             subnet("2001:db8:6::/64", 6),
         ],
+        ..Desired::default()
     }
 }
