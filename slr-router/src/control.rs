@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use slr_control::{ChildLink, EndpointSettings, Hub, HubEvent, HubSettings, LinkEvent, Target, Trust, TrustFiles};
 use slr_model::{Advert, NodeName, Role, Tier};
 use slr_session::conversation::{BackoffSettings, ChildSettings, PeerSettings};
@@ -65,7 +66,7 @@ impl Control {
         };
         let hub = HubSettings {
             endpoint: EndpointSettings { listen: control.listen.clone(), ..EndpointSettings::default() },
-            peers: targets(&control.peers, peer.role),
+            peers: talking(control, peer.role),
             peer,
             seed: incarnation,
         };
@@ -88,7 +89,7 @@ impl Control {
     /// Follows another configuration, as far as it may change.
     pub fn configure(&mut self, settings: &Settings, control: &config::Control) -> Result<()> {
         self.keepalives.configure(probing(settings)?, addresses(settings)).context("keepalives stay as they are")?;
-        self.hub.set_peers(targets(&control.peers, settings.tier.into()));
+        self.hub.set_peers(talking(control, settings.tier.into()));
         self.connect(settings, control);
         Ok(())
     }
@@ -167,6 +168,13 @@ impl Control {
     }
 }
 
+/// Where tunnels come from, as children are told: the registered prefixes, and the addresses where chains may end.
+fn tunnel_sources(settings: &Settings) -> Vec<IpNet> {
+    let own = one_a_family(settings).into_iter().map(IpNet::from);
+    let further = own.filter(|own| !settings.sources.iter().any(|source| source.contains(own)));
+    settings.sources.iter().copied().chain(further).collect()
+}
+
 /// What a child is told when it is admitted. Its session is filled in.
 pub fn welcome(settings: &Settings, control: &config::Control) -> Welcome {
     let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
@@ -176,7 +184,7 @@ pub fn welcome(settings: &Settings, control: &config::Control) -> Welcome {
         advert_interval_ms: interval,
         silent_after_ms: millis(control.silent_after),
         ack_interval_ms: interval.saturating_mul(ACK_EVERY).min(60_000),
-        tunnel_sources: settings.sources.clone(),
+        tunnel_sources: tunnel_sources(settings),
     }
 }
 
@@ -195,8 +203,10 @@ fn parent_role(tier: Tier) -> Option<Role> {
     [Role::As, Role::Network].into_iter().find(|role| role.child() == Some(tier.into()))
 }
 
-fn targets(neighbours: &[config::Neighbour], role: Role) -> Vec<Target> {
-    neighbours.iter().map(|n| Target { role, name: n.name.clone(), addresses: n.addresses.clone() }).collect()
+/// Routers of this one's tier that it has a connection with: the cluster's other members, and neighbours.
+fn talking(control: &config::Control, role: Role) -> Vec<Target> {
+    let all = control.peers.iter().chain(&control.neighbours);
+    all.map(|n| Target { role, name: n.name.clone(), addresses: n.addresses.clone() }).collect()
 }
 
 /// The first tunnel address of each family: what children and parents use.

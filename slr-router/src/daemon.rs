@@ -11,6 +11,7 @@ mod mirroring;
 mod orders;
 mod plane;
 mod roster;
+mod searching;
 mod sessions;
 mod timers;
 
@@ -25,19 +26,20 @@ use serde::{Deserialize, Serialize};
 use slr_daemon::admin::{self, Call, Calls};
 use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{log, notify};
-use slr_dataplane::router::{Adoption, Link, Router, RouterOptions};
+use slr_dataplane::router::{Adoption, Link, Orphan, Router, RouterOptions};
 use slr_model::{NodeName, ServiceKey};
 use slr_wire::Code;
 
 use self::announcing::Announcing;
 pub use self::changes::Changes;
-pub use self::core::{Core, Loaded};
+pub use self::core::{Core, Loaded, Neighbour};
 use self::core::{HOLD, Hours, Output};
 use self::figures::Figures;
 pub use self::mirroring::Mirrors;
 pub use self::orders::Order;
 pub use self::plane::Plane;
 use self::roster::SiteRoster;
+pub use self::searching::Searching;
 
 use crate::config::Settings;
 use crate::control::{Control, News};
@@ -116,6 +118,8 @@ struct Daemon {
     claims: recovery::Claims,
     /// What the cluster's other members are told of flows, and tell.
     mirrors: Mirrors,
+    /// Flows that nobody here knows, and whom else there is to ask.
+    searching: Searching,
     /// Whoever asked for the reload that is being decided.
     waiting: Option<Call>,
     /// Whether systemd was told that we are up.
@@ -128,6 +132,8 @@ enum Event {
     Call(Call),
     Report(Result<Report>),
     News(Result<News>),
+    /// Orphans that no host of their slot has.
+    Held(Vec<Orphan>),
     Announced,
     Timeout,
 }
@@ -145,6 +151,7 @@ impl Daemon {
         let control = start_control(&mut core, &loaded.settings, now)?;
         let generation = watcher.watch(core.targets(&loaded));
         let figures = Figures::start(loaded.settings.metrics)?;
+        let searching = Searching::start(core.plane())?;
         let announcing = loaded.settings.announce.clone().map(Announcing::start).transpose()?;
         core.propose(loaded, generation, now);
         Ok(Self {
@@ -160,6 +167,7 @@ impl Daemon {
             announcing,
             claims: recovery::Claims::default(),
             mirrors: Mirrors::new(now),
+            searching,
             waiting: None,
             is_ready: false,
         })
@@ -177,6 +185,7 @@ impl Daemon {
             self.turn(event)?;
             self.carry_out();
             self.mirror(begun);
+            self.search(begun);
             if self.announce() {
                 return self.stop().await;
             }
@@ -199,6 +208,7 @@ impl Daemon {
                 self.conclude(output)?;
             }
             Event::News(news) => self.hear(news?),
+            Event::Held(orphans) => self.hold(orphans),
             // Looked at after every turn.
             Event::Announced => {}
             Event::Timeout => {
@@ -214,7 +224,12 @@ impl Daemon {
     /// Every branch is cancel-safe: what is not taken now is taken in a later turn.
     async fn next_event(&mut self) -> Event {
         let deadline = self.core.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE_MAX).min(self.figures.due());
-        let others = [self.roster.due(), self.announcing.as_ref().map(Announcing::due), self.mirrors.due()];
+        let others = [
+            self.roster.due(),
+            self.announcing.as_ref().map(Announcing::due),
+            self.mirrors.due(),
+            self.searching.due(),
+        ];
         let deadline = others.into_iter().flatten().fold(deadline, Instant::min);
         tokio::select! {
             biased;
@@ -226,9 +241,11 @@ impl Daemon {
             () = tokio::time::sleep_until(deadline.into()) => Event::Timeout,
             // 4. What hosts and other routers say.
             news = next_news(&mut self.control) => Event::News(news),
-            // 5. What the kernel's table of announcements says.
+            // 5. Clients that wait for their flow to be found.
+            orphans = self.searching.orphans() => Event::Held(orphans),
+            // 6. What the kernel's table of announcements says.
             () = announced(&mut self.announcing) => Event::Announced,
-            // 6. Questions: somebody waits, but nothing breaks.
+            // 7. Questions: somebody waits, but nothing breaks.
             call = self.calls.next() => Event::Call(call),
         }
     }
@@ -239,9 +256,12 @@ impl Daemon {
             Ok(Request::Show(what)) => {
                 let answer = match what {
                     show::What::Announce => self.show_announced(),
-                    show::What::Recovery => {
-                        show::recovery::answer(self.core.plane(), &self.claims, &self.mirrors.received())
-                    }
+                    show::What::Recovery => show::recovery::answer(
+                        self.core.plane(),
+                        &self.claims,
+                        &self.mirrors.received(),
+                        &self.searching,
+                    ),
                     show::What::Mirror => {
                         serde_json::to_value(show::mirror::answer(&self.mirrors, Instant::now())).map_err(Error::new)
                     }
@@ -337,6 +357,7 @@ impl Daemon {
         }
         let peers = wanted.peers.iter().map(|peer| peer.name.clone()).collect();
         self.core.set_peers(peers, Instant::now());
+        self.search_as_configured(Instant::now());
         for connection in self.control.iter().flat_map(|control| control.hub().connections()) {
             self.welcome(connection.id);
         }
@@ -382,6 +403,7 @@ fn start_control(core: &mut Core<Router>, settings: &Settings, now: Instant) -> 
             .iter()
             .filter_map(|parent| Some((parent.name.clone(), state.parents().get(&parent.name)?.clone())));
         core.restore_parents(known.collect());
+        core.restore_neighbours(state.neighbours().clone());
         let (hosts, skipped) = state.restore(core.fleet_mut(), settings, now);
         tracing::info!(hosts, "hosts of the daemon before us hold while their sessions come back");
         skipped.iter().for_each(|why| tracing::warn!("a host of the daemon before us is not adopted: {why}"));

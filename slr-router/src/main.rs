@@ -23,6 +23,7 @@ mod recovery;
 mod replay;
 mod show;
 mod state;
+mod tunnel;
 mod unload;
 
 use std::process::ExitCode;

@@ -19,7 +19,7 @@ use slr_session::registry::Snapshot;
 use slr_wire::{RingKey, RingWeights};
 
 use crate::config::Settings;
-use crate::daemon::{Core, Plane};
+use crate::daemon::{Core, Neighbour, Plane};
 use crate::fleet::Fleet;
 
 /// Version of the file's format. Another one is not read.
@@ -38,6 +38,9 @@ pub struct State {
     cluster: Option<ClusterSnapshot>,
     /// Prefixes that parents send tunnels from.
     parents: BTreeMap<NodeName, Vec<IpNet>>,
+    /// Routers of other clusters.
+    #[serde(default)]
+    neighbours: BTreeMap<NodeName, Neighbour>,
 }
 
 /// A ring's weights.
@@ -63,6 +66,7 @@ impl State {
             rings: fleet.routes().iter().map(ring).collect(),
             cluster: core.cluster().and_then(Cluster::snapshot),
             parents: core.parent_sources().clone(),
+            neighbours: core.neighbours().clone(),
         }
     }
 
@@ -74,6 +78,11 @@ impl State {
     /// Prefixes that parents send tunnels from.
     pub fn parents(&self) -> &BTreeMap<NodeName, Vec<IpNet>> {
         &self.parents
+    }
+
+    /// Routers of other clusters.
+    pub fn neighbours(&self) -> &BTreeMap<NodeName, Neighbour> {
+        &self.neighbours
     }
 
     /// Gives it to a fleet that knows nobody yet; how many hosts that were, and what had no place.

@@ -80,6 +80,8 @@ pub enum HubEvent {
     Peer {
         /// Which.
         name: NodeName,
+        /// Its certificate, as long as it is connected. What it said of its tunnels goes no further than that.
+        identity: Option<Arc<Identity>>,
         /// What.
         event: PeerEvent,
     },

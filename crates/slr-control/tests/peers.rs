@@ -12,7 +12,7 @@ use slr_wire::{Code, Message, RingsAck};
 
 fn met(event: &HubEvent) -> Option<String> {
     match event {
-        HubEvent::Peer { name, event: PeerEvent::Met(_) } => Some(name.to_string()),
+        HubEvent::Peer { name, event: PeerEvent::Met(_), .. } => Some(name.to_string()),
         _ => None,
     }
 }

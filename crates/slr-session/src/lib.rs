@@ -6,3 +6,4 @@ pub mod cluster;
 pub mod conversation;
 pub mod mirror;
 pub mod registry;
+pub mod search;

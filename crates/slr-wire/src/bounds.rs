@@ -10,6 +10,8 @@ pub const SERVICES_MAX: usize = 1_024;
 pub const ADVERT_PARTS_MAX: u16 = SERVICES_MAX as u16 + 1;
 /// Bytes of the flows that one datagram claims: 84 IPv4 flows, or 29 of IPv6.
 pub const CLAIMS_LEN_MAX: usize = 1_100;
+/// Bytes of the flows that one datagram asks for or answers about, and of the hosts' names: 84 IPv4 flows.
+pub const WHO_HAS_LEN_MAX: usize = 1_100;
 /// Flows of one batch between peers: 19 KB of IPv6 flows, which a busy loop takes in a few milliseconds.
 pub const MIRROR_FLOWS_MAX: usize = 512;
 /// Longest name and version of a program, in bytes.

@@ -31,6 +31,7 @@ mod order;
 mod rings;
 mod roster;
 mod service_key;
+mod who_has;
 
 pub use advert::{AdvertError, AdvertPart};
 pub use assembly::{Assembly, AssemblyError};
@@ -44,6 +45,7 @@ pub use mirror::{Mirror, MirrorAck, MirrorKind};
 pub use order::{Ack, Action, Ask, Order, Ordered, Withdraw};
 pub use rings::{Edition, RingKey, RingWeights, Rings, RingsAck, RingsAssembly, RingsError, RingsPart};
 pub use roster::{Roster, RosterError, RosterNode, RosterPart};
+pub use who_has::{Has, WhoHas};
 
 /// The types that prost makes of `proto/slr.proto`.
 mod proto {

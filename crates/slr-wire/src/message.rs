@@ -4,8 +4,8 @@ use prost::Message as _;
 
 use crate::frame::LENGTH_LEN;
 use crate::{
-    Ack, AdvertPart, Ask, Claims, DecodeError, EncodeError, Hello, Mirror, MirrorAck, Order, Ordered, Refused,
-    RingsAck, RingsPart, RosterPart, Welcome, Withdraw, bounds, proto,
+    Ack, AdvertPart, Ask, Claims, DecodeError, EncodeError, Has, Hello, Mirror, MirrorAck, Order, Ordered, Refused,
+    RingsAck, RingsPart, RosterPart, Welcome, WhoHas, Withdraw, bounds, proto,
 };
 use proto::envelope::Message as Field;
 
@@ -28,6 +28,8 @@ pub enum Message {
     Claims(Claims),
     Mirror(Mirror),
     MirrorAck(MirrorAck),
+    WhoHas(WhoHas),
+    Has(Has),
 }
 
 /// The first byte of an envelope with claims: field 13, of a length (protobuf's encoding of fields).
@@ -64,6 +66,8 @@ impl Message {
             Field::Claims(found) => Message::Claims(Claims::read(found)?),
             Field::Mirror(found) => Message::Mirror(Mirror::read(found)?),
             Field::MirrorAck(found) => Message::MirrorAck(MirrorAck::read(found)),
+            Field::WhoHas(found) => Message::WhoHas(WhoHas::read(found)?),
+            Field::Has(found) => Message::Has(Has::read(found)?),
         })
     }
 
@@ -107,6 +111,8 @@ impl Message {
             Message::Claims(_) => "claims",
             Message::Mirror(_) => "mirror",
             Message::MirrorAck(_) => "mirror_ack",
+            Message::WhoHas(_) => "who_has",
+            Message::Has(_) => "has",
         }
     }
 
@@ -115,9 +121,12 @@ impl Message {
     pub const fn travels(&self, channel: Channel) -> bool {
         match self {
             Message::Advert(part) => part.full == matches!(channel, Channel::Stream),
-            Message::Ack(_) | Message::Ask(_) | Message::RingsAck(_) | Message::Claims(_) => {
-                matches!(channel, Channel::Datagram)
-            }
+            Message::Ack(_)
+            | Message::Ask(_)
+            | Message::RingsAck(_)
+            | Message::Claims(_)
+            | Message::WhoHas(_)
+            | Message::Has(_) => matches!(channel, Channel::Datagram),
             _ => matches!(channel, Channel::Stream),
         }
     }
@@ -143,6 +152,8 @@ impl Message {
             Message::Claims(message) => Field::Claims(message.write()),
             Message::Mirror(message) => Field::Mirror(message.write()),
             Message::MirrorAck(message) => Field::MirrorAck(message.write()),
+            Message::WhoHas(message) => Field::WhoHas(message.write()),
+            Message::Has(message) => Field::Has(message.write()),
         };
         proto::Envelope { message: Some(field) }
     }

@@ -38,6 +38,10 @@ pub struct Control {
     pub peers: Vec<Neighbour>,
     /// Routers of the tier above.
     pub parents: Vec<Neighbour>,
+    /// Routers of other clusters, in front of the same virtual subnets: they are asked about flows that nobody here knows.
+    pub neighbours: Vec<Neighbour>,
+    /// Whether peers and neighbours are asked about such flows.
+    pub ask_others: bool,
 }
 
 /// Another router.

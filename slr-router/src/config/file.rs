@@ -32,6 +32,8 @@ pub struct File {
     #[serde(default)]
     pub parent: Vec<Neighbour>,
     #[serde(default)]
+    pub neighbour: Vec<Neighbour>,
+    #[serde(default)]
     pub keepalive: Keepalive,
     pub announce: Option<Spanned<Announce>>,
     #[serde(default)]
@@ -174,9 +176,10 @@ pub struct Control {
     pub vanish_window_ms: Option<Spanned<u64>>,
     pub adopt_hold_s: Option<Spanned<u64>>,
     pub forget_after_s: Option<Spanned<u64>>,
+    pub ask_others: Option<bool>,
 }
 
-/// `[[peer]]` and `[[parent]]`: another router.
+/// `[[peer]]`, `[[parent]]` and `[[neighbour]]`: another router.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Neighbour {

@@ -12,6 +12,7 @@
 mod cluster;
 mod control;
 mod effect;
+mod neighbours;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,8 @@ use crate::links::{Report, Target};
 
 pub use self::control::Hours;
 pub use self::effect::Effect;
+pub use self::neighbours::Neighbour;
+use self::neighbours::Others;
 
 /// How long a proposal waits for hosts to be resolved: an ARP exchange takes milliseconds, a dead host never answers.
 const RESOLVE_WAIT: Duration = Duration::from_secs(1);
@@ -94,6 +97,7 @@ pub struct Core<P> {
     cluster: Option<Cluster>,
     /// Prefixes that parents send tunnels from, as they said when they were last connected.
     parents: BTreeMap<NodeName, Vec<IpNet>>,
+    others: Others,
     /// An operator at a parent drains this router.
     is_draining: bool,
     hours: Hours,
@@ -123,6 +127,7 @@ impl<P: Plane> Core<P> {
             effects: VecDeque::new(),
             cluster: None,
             parents: BTreeMap::new(),
+            others: Others::default(),
             is_draining: false,
             hours,
             held,
@@ -169,7 +174,7 @@ impl<P: Plane> Core<P> {
 
     /// The hosts to watch under a configuration.
     pub fn targets(&self, loaded: &Loaded) -> Vec<Target> {
-        self.fleet.hops(&loaded.settings, &loaded.hosts).iter().map(Target::from).collect()
+        self.hops_of(&self.fleet, loaded).iter().map(Target::from).collect()
     }
 
     /// Proposes a configuration whose hosts the watcher reports on under `generation`.
@@ -234,8 +239,7 @@ impl<P: Plane> Core<P> {
 
     /// Whether the links of all hosts that may get packets are known, or held.
     fn is_resolved(&self, proposal: &Proposal) -> bool {
-        let Loaded { settings, hosts } = &proposal.loaded;
-        let hops = self.fleet.hops(settings, hosts);
+        let hops = self.hops_of(&self.fleet, &proposal.loaded);
         let mut needed = hops.iter().filter(|hop| hop.state.keeps_flows());
         self.report.generation >= proposal.generation && needed.all(|hop| self.link(hop).is_some())
     }
@@ -346,6 +350,7 @@ impl<P: Plane> Core<P> {
         let told = self.parents.values().flatten().filter(|prefix| !wanted.upstreams.contains(prefix));
         let told: Vec<IpNet> = told.copied().collect();
         wanted.upstreams.extend(told);
+        self.others.write(&loaded.settings, &mut wanted);
         let unresolved = wanted.hosts.iter().filter(|host| host.state.keeps_flows() && host.link.is_none());
         let unresolved = unresolved.map(|host| host.name.to_string()).collect();
         let applied = self.plane.apply(&wanted).context("the data plane does not take the configuration")?;

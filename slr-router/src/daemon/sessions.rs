@@ -51,7 +51,9 @@ impl Daemon {
                 self.hear_child(id, &identity, remote, event, now);
             }
             News::Hub(HubEvent::Distrusted { name, id, code, why }) => self.distrust(&name, id, code, &why, now),
-            News::Hub(HubEvent::Peer { name, event }) => self.hear_peer(&name, event, now),
+            News::Hub(HubEvent::Peer { name, identity, event }) => {
+                self.hear_router(&name, identity.as_ref(), event, now);
+            }
             // Logged where it happened.
             News::Hub(HubEvent::Refused { .. }) => {}
             News::Link(event) => self.hear_parent(event, now),
@@ -143,6 +145,26 @@ impl Daemon {
             _ => Cause::Operator,
         };
         self.core.tell(now, |registry| registry.remove(name, cause, why, now));
+    }
+
+    /// A peer or a neighbour says something. What both have in common is here.
+    fn hear_router(&mut self, name: &NodeName, identity: Option<&Arc<Identity>>, event: PeerEvent, now: Instant) {
+        match &event {
+            PeerEvent::Met(hello) => {
+                if let Some(identity) = identity {
+                    self.search_met(name, identity, hello, now);
+                }
+            }
+            PeerEvent::Lost { .. } => self.search_lost(name, now),
+            PeerEvent::Message(_) | PeerEvent::Refused(_) => {}
+        }
+        match event {
+            PeerEvent::Message(Message::WhoHas(question)) => self.asked(name, question),
+            PeerEvent::Message(Message::Has(answer)) => self.answered(name, answer),
+            // Rings and flows are a cluster's own.
+            _ if self.is_neighbour(name) => {}
+            event => self.hear_peer(name, event, now),
+        }
     }
 
     fn hear_peer(&mut self, name: &NodeName, event: PeerEvent, now: Instant) {

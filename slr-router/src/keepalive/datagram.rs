@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use super::prober::{Probe, Reply};
+use crate::tunnel::{self, Label, fold, sum};
 
 /// The host's port, inside the tunnel.
 pub const PORT: u16 = 6101;
@@ -18,10 +17,7 @@ const VERSION: u8 = 1;
 const REQUEST: u8 = 1;
 const REPLY: u8 = 2;
 
-const IPIP: u8 = 4;
 const UDP: u8 = 17;
-const IPV6_IN_IP: u8 = 41;
-const TTL: u8 = 64;
 
 /// What a question's headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +34,10 @@ pub struct Headers {
 pub fn write(datagram: &mut Vec<u8>, headers: &Headers, probe: &Probe) {
     datagram.clear();
     let udp_len = 8 + BODY_LEN;
-    let inner_len = header_len(headers.inner.1) + udp_len;
-    let kind = if headers.inner.1.is_ipv4() { IPIP } else { IPV6_IN_IP };
-    put_ip(datagram, headers.outer, kind, inner_len, probe.entropy);
-    put_ip(datagram, headers.inner, UDP, udp_len, 0);
+    let inner_len = tunnel::header_len(headers.inner.1) + udp_len;
+    let around = tunnel::protocol_of(headers.inner.1.is_ipv4());
+    tunnel::put_header(datagram, headers.outer, around, inner_len, Label { entropy: probe.entropy, mark: 0 });
+    tunnel::put_header(datagram, headers.inner, UDP, udp_len, Label::default());
     let udp = datagram.len();
     for word in [headers.port, PORT, udp_len as u16, 0] {
         datagram.extend(word.to_be_bytes());
@@ -66,65 +62,12 @@ pub fn read(from: IpAddr, body: &[u8]) -> Option<Reply> {
     Some(Reply { from, nonce: word(8), clock_ns: word(16) })
 }
 
-/// An outer source of a registered prefix: its lower 16 bits vary as far as the prefix leaves them free, as the data
-/// plane's do.
-pub fn outer_source(prefix: IpNet, entropy: u16) -> IpAddr {
-    let free = u32::from(prefix.max_prefix_len() - prefix.prefix_len()).min(16);
-    let vary = u32::from(entropy) & ((1 << free) - 1);
-    match prefix.network() {
-        IpAddr::V4(base) => IpAddr::V4((u32::from(base) | vary).into()),
-        IpAddr::V6(base) => IpAddr::V6((u128::from(base) | u128::from(vary)).into()),
-    }
-}
-
-fn header_len(address: IpAddr) -> usize {
-    if address.is_ipv4() { 20 } else { 40 }
-}
-
-/// A header. Traffic class 0: the path that clients' datagrams take is the one to be known.
-fn put_ip(datagram: &mut Vec<u8>, ends: (IpAddr, IpAddr), protocol: u8, len: usize, entropy: u16) {
-    let start = datagram.len();
-    match ends {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let len = ((20 + len) as u16).to_be_bytes();
-            // DF, so the id may be anything (RFC 6864 4.1).
-            datagram.extend([0x45, 0, len[0], len[1], 0, 0, 0x40, 0, TTL, protocol, 0, 0]);
-            datagram.extend(from.octets());
-            datagram.extend(to.octets());
-            let checksum = fold(sum(&datagram[start..])).to_be_bytes();
-            datagram[start + 10..start + 12].copy_from_slice(&checksum);
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            // The flow label from the entropy (RFC 6438), as the data plane does.
-            datagram.extend((0x6000_0000 | u32::from(entropy)).to_be_bytes());
-            datagram.extend((len as u16).to_be_bytes());
-            datagram.extend([protocol, TTL]);
-            datagram.extend(from.octets());
-            datagram.extend(to.octets());
-        }
-        _ => unreachable!("both ends of a header are of one family: Sockets::headers matches them"),
-    }
-}
-
 fn pseudo_header(ends: (IpAddr, IpAddr), udp_len: usize) -> u32 {
     let address = |address: IpAddr| match address {
         IpAddr::V4(address) => sum(&address.octets()),
         IpAddr::V6(address) => sum(&address.octets()),
     };
     address(ends.0) + address(ends.1) + u32::from(UDP) + udp_len as u32
-}
-
-/// Of 16-bit words in network order; all that is summed here is of even length and far below 64 KiB.
-fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum()
-}
-
-/// RFC 1071.
-fn fold(mut sum: u32) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 #[cfg(test)]
@@ -177,20 +120,6 @@ mod tests {
             let good = std::mem::replace(&mut body[at], value);
             assert_eq!(read(from, &body), None, "byte {at}");
             body[at] = good;
-        }
-    }
-
-    #[test]
-    fn outer_sources_stay_in_their_prefix() {
-        let table = [
-            ("10.1.255.0/24", 0xabcd, "10.1.255.205"),
-            ("10.1.255.9/32", 0xabcd, "10.1.255.9"),
-            ("10.0.0.0/8", 0xabcd, "10.0.171.205"),
-            ("fd00:1:ff::/64", 0xabcd, "fd00:1:ff::abcd"),
-            ("fd00::1/128", 0xabcd, "fd00::1"),
-        ];
-        for (prefix, entropy, expected) in table {
-            assert_eq!(outer_source(prefix.parse().unwrap(), entropy), expected.parse::<IpAddr>().unwrap(), "{prefix}");
         }
     }
 }

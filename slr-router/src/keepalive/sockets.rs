@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use super::datagram::{self, BODY_LEN, DATAGRAM_MAX, Headers};
 use super::prober::{BATCH, Probe, Reply};
+use crate::tunnel;
 
 /// IANA's "reserved"; to Linux: whole datagrams.
 const IPPROTO_RAW: i32 = 255;
@@ -137,7 +138,7 @@ impl Sockets {
     /// A question's headers: the inside in the tunnel's family if we can be answered there, else in the other.
     fn headers(&self, probe: &Probe) -> Option<Headers> {
         let prefix = self.sources.iter().find(|net| net.addr().is_ipv4() == probe.address.is_ipv4())?;
-        let outer = (datagram::outer_source(*prefix, probe.entropy), probe.address);
+        let outer = (tunnel::outer_source(*prefix, probe.entropy), probe.address);
         let inside = |to: IpAddr| {
             let family = if to.is_ipv4() { &self.v4 } else { &self.v6 };
             let (_, ours) = family.answers.as_ref()?;

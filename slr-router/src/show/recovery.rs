@@ -9,6 +9,7 @@ use slr_daemon::table::Table;
 use slr_dataplane::reason::RouterReason;
 use slr_dataplane::router::{Mirrored, Router};
 
+use crate::daemon::Searching;
 use crate::recovery::Claims;
 
 /// The answer.
@@ -22,6 +23,8 @@ pub struct Recovery {
     pub claims: ClaimRows,
     /// Flows that other members of the cluster told of.
     pub mirrored: ClaimRows,
+    /// Flows that other routers were asked about.
+    pub search: Search,
 }
 
 /// In packets.
@@ -33,6 +36,30 @@ pub struct Orphans {
     pub ring: u64,
     /// Dropped.
     pub dropped: u64,
+    /// A chain that ended here: this router knew the flow.
+    pub chain_end: u64,
+    /// Held here at the end of a chain.
+    pub held: u64,
+    /// Not held, since too many were.
+    pub limited: u64,
+}
+
+/// In flows, but for the last two, which are packets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Search {
+    pub found: u64,
+    pub nobody: u64,
+    pub unanswered: u64,
+    /// Looked for at once: too many.
+    pub refused: u64,
+    /// What others asked about, and a host here has.
+    pub answered: u64,
+    /// What others asked about in vain.
+    pub denied: u64,
+    /// Went on, to draw a reset.
+    pub finals: u64,
+    /// Had no way.
+    pub lost: u64,
 }
 
 /// In flows. A flow whose host is not asked to claim it, since it speaks rarely, is counted with its packets alone.
@@ -42,6 +69,8 @@ pub struct Rungs {
     pub mirror: u64,
     /// Found by a chain, and pinned since their host claimed them.
     pub chain: u64,
+    /// Found by asking other routers, and pinned.
+    pub whohas: u64,
 }
 
 /// In flows.
@@ -56,7 +85,8 @@ pub struct ClaimRows {
 }
 
 /// What the daemon knows.
-pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored) -> Result<Value> {
+pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored, searching: &Searching) -> Result<Value> {
+    let (search, sent) = searching.counters();
     let packets: BTreeMap<RouterReason, u64> =
         router.reasons()?.into_iter().map(|(reason, counter)| (reason, counter.packets)).collect();
     let of = |reason| packets.get(&reason).copied().unwrap_or_default();
@@ -66,8 +96,11 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored) -> Result<V
             chain: of(RouterReason::FwdOrphanChain),
             ring: of(RouterReason::FwdOrphanRing),
             dropped: of(RouterReason::DropOrphan),
+            chain_end: of(RouterReason::FwdChainEnd),
+            held: of(RouterReason::DropOrphanHeld),
+            limited: of(RouterReason::DropOrphanLimit),
         },
-        rungs: Rungs { mirror: router.carried_on()?, chain: pinned },
+        rungs: Rungs { mirror: router.carried_on()?, chain: pinned, whohas: sent.pinned },
         claims: ClaimRows {
             pinned,
             known: claims.data_plane.known,
@@ -78,19 +111,40 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored) -> Result<V
             known: mirrored.known,
             refused: mirrored.refused().map(|(why, flows)| (why.to_owned(), flows)).into(),
         },
+        search: Search {
+            found: search.found,
+            nobody: search.nobody,
+            unanswered: search.unanswered,
+            refused: search.refused,
+            answered: sent.answered,
+            denied: sent.denied,
+            finals: sent.finals,
+            lost: sent.lost,
+        },
     })?)
 }
 
 /// For people.
 pub fn table(answer: &Recovery) -> String {
     let mut table = Table::new(["what", "count", "unit"]);
-    let Recovery { orphans, rungs, claims, mirrored } = answer;
+    let Recovery { orphans, rungs, claims, mirrored, search } = answer;
     for (what, count, unit) in [
         ("orphans sent through the hosts of their slot", orphans.chain, "packets"),
         ("orphans sent where the ring points", orphans.ring, "packets"),
         ("orphans dropped", orphans.dropped, "packets"),
+        ("chains that ended here, the flow known", orphans.chain_end, "packets"),
+        ("chains that ended here, other routers asked", orphans.held, "packets"),
+        ("chains that ended here, too many to ask", orphans.limited, "packets"),
         ("flows of other members of the cluster that went on here", rungs.mirror, "flows"),
         ("flows found by a chain and pinned", rungs.chain, "flows"),
+        ("flows found by asking other routers and pinned", rungs.whohas, "flows"),
+        ("flows that all other routers denied", search.nobody, "flows"),
+        ("flows that not all other routers answered about", search.unanswered, "flows"),
+        ("flows that were too many to look for", search.refused, "flows"),
+        ("packets sent on as final", search.finals, "packets"),
+        ("packets held in vain", search.lost, "packets"),
+        ("flows that others asked about, known", search.answered, "flows"),
+        ("flows that others asked about, not known", search.denied, "flows"),
         ("claims of flows that were pinned there already", claims.known, "flows"),
         ("flows that other members of the cluster told of, pinned", mirrored.pinned, "flows"),
     ] {

@@ -5,6 +5,9 @@
 #[path = "../../src/keepalive/mod.rs"]
 mod keepalive;
 mod scene;
+#[allow(dead_code, reason = "what is for other packets than keepalives is not used here")]
+#[path = "../../src/tunnel.rs"]
+mod tunnel;
 
 use std::time::{Duration, Instant};
 

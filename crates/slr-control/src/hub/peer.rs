@@ -127,9 +127,14 @@ impl Task {
     async fn settle(&mut self, events: &mut Vec<PeerEvent>) {
         self.run.settle(events);
         self.shared.count(&mut self.counted, self.run.conversation.counters());
-        for event in events.drain(..) {
-            match &event {
+        let identity = self.run.line().map(|line| line.certificate().identity.clone());
+        for mut event in events.drain(..) {
+            match &mut event {
                 PeerEvent::Met(hello) => {
+                    if let Some(identity) = &identity {
+                        hello.tunnel_addresses.retain(|address| identity.allows_tunnel_address(*address));
+                        hello.tunnel_sources.retain(|prefix| identity.allows_tunnel_prefix(*prefix));
+                    }
                     info!(peer = %self.name, software = hello.software, "met");
                     self.met = true;
                 }
@@ -152,7 +157,7 @@ impl Task {
                 state.peers.get(&self.name).and_then(|member| member.task.as_ref()).is_none_or(|task| task.0 == self.id)
             };
             if newest {
-                self.shared.tell(HubEvent::Peer { name: self.name.clone(), event }).await;
+                self.shared.tell(HubEvent::Peer { name: self.name.clone(), identity: identity.clone(), event }).await;
             }
         }
     }

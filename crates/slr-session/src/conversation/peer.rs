@@ -27,8 +27,9 @@ use super::{Counters, Output};
 /// Frames that a peer may send at once, and again each second: a publication of the largest cluster, in full.
 const FRAMES_BURST: u32 = 2 * slr_wire::bounds::RINGS_PARTS_MAX as u32;
 const FRAMES_PERIOD: Duration = Duration::from_secs(1);
-/// Datagrams that a peer may send at once, and again each second: beats are a few a second.
-const DATAGRAMS_BURST: u32 = 256;
+/// Datagrams that a peer may send at once, and again each second: beats are a few a second, questions about flows a hundred, each
+/// with an answer or two.
+const DATAGRAMS_BURST: u32 = 512;
 const DATAGRAMS_PERIOD: Duration = Duration::from_secs(1);
 
 /// Which end of the connection.
@@ -71,7 +72,7 @@ pub struct PeerSettings {
 pub enum PeerEvent {
     /// The other end has introduced itself: [`crate::cluster`] hears of it now. May be answered with [`Peer::refuse`].
     Met(Hello),
-    /// A message for the cluster: rings, a beat, or of the mirror.
+    /// A message for the cluster: rings, a beat, of the mirror, or about a flow that somebody looks for.
     Message(Message),
     /// The other end refuses this one, or ends the session, and says why.
     Refused(Refused),
@@ -234,7 +235,12 @@ impl Peer {
             }
             (
                 Phase::Open,
-                message @ (Message::Rings(_) | Message::RingsAck(_) | Message::Mirror(_) | Message::MirrorAck(_)),
+                message @ (Message::Rings(_)
+                | Message::RingsAck(_)
+                | Message::Mirror(_)
+                | Message::MirrorAck(_)
+                | Message::WhoHas(_)
+                | Message::Has(_)),
             ) => self.tell(PeerEvent::Message(message)),
             (_, message) => self.misplaced(now, channel, &message),
         }

@@ -184,6 +184,9 @@ pub fn message() -> impl Strategy<Value = Message> {
         (1u64.., outcome).prop_map(|(id, outcome)| Message::Ordered(Ordered { id, outcome })),
         Just(Message::Ask(Ask)),
         mirror(),
+        prop::collection::vec(flow(), 1..25).prop_map(|flows| Message::WhoHas(WhoHas::split(flows).remove(0))),
+        prop::collection::vec((flow(), prop::option::of(name())), 1..12)
+            .prop_map(|answers| Message::Has(Has::split(answers).remove(0))),
         (any::<u64>(), any::<bool>()).prop_map(|(sequence, resync)| Message::MirrorAck(MirrorAck { sequence, resync })),
         prop::collection::vec(flow(), 1..25).prop_map(|flows| Message::Claims(Claims::split(flows).remove(0))),
         roster(),

@@ -1,4 +1,4 @@
-//! `[control]`, `[[peer]]`, `[[parent]]`, `[keepalive]`.
+//! `[control]`, `[[peer]]`, `[[parent]]`, `[[neighbour]]`, `[keepalive]`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,8 +18,18 @@ const NEIGHBOURS_MAX: usize = 32;
 pub fn control(file: &file::File, folder: &Path, found: &mut Vec<Complaint>) -> Option<Control> {
     let peers = neighbours(&file.peer, "peer", &file.node.name, found);
     let parents = neighbours(&file.parent, "parent", &file.node.name, found);
+    let neighbouring = neighbours(&file.neighbour, "neighbour", &file.node.name, found);
+    for neighbour in &file.neighbour {
+        if file.peer.iter().chain(&file.parent).any(|other| other.name.get_ref() == neighbour.name.get_ref()) {
+            found.push(Complaint::new(
+                neighbour.name.span(),
+                format!("router {} is a peer or a parent already", neighbour.name.get_ref()),
+                "a neighbour is of another cluster; keep one of the two",
+            ));
+        }
+    }
     let Some(given) = &file.control else {
-        if let Some(first) = file.peer.first().or(file.parent.first()) {
+        if let Some(first) = file.peer.first().or(file.parent.first()).or(file.neighbour.first()) {
             let name = first.name.get_ref();
             found.push(Complaint::new(
                 first.name.span(),
@@ -62,6 +72,8 @@ pub fn control(file: &file::File, folder: &Path, found: &mut Vec<Complaint>) -> 
         forget_after: seconds("forget_after_s", &given.forget_after_s, Duration::from_secs(3_600), 10..=604_800, found),
         peers,
         parents,
+        neighbours: neighbouring,
+        ask_others: given.ask_others.unwrap_or(true),
     })
 }
 

@@ -123,7 +123,7 @@ impl<P: Plane> Core<P> {
         }
     }
 
-    fn save_soon(&mut self, now: Instant) {
+    pub(super) fn save_soon(&mut self, now: Instant) {
         if !self.timers.is_set(Timer::Save) {
             self.timers.set(Timer::Save, now + SAVE_AFTER);
         }
@@ -166,7 +166,7 @@ impl<P: Plane> Core<P> {
         let packets = self.packets(settings);
         let hour = self.hours.at(now);
         let evaluated = self.fleet.evaluate(settings, hosts, published, packets.as_ref(), now, hour);
-        let hops = self.fleet.hops(settings, hosts);
+        let hops = self.hops_of(&self.fleet, loaded);
         let is_changed = evaluated.is_changed || hops != self.hops;
         let targets = |hops: &[Hop]| hops.iter().map(crate::links::Target::from).collect::<Vec<_>>();
         if targets(&hops) != targets(&self.hops) {
@@ -220,7 +220,7 @@ impl<P: Plane> Core<P> {
         settings.subnets.iter_mut().for_each(|subnet| subnet.policy.damping.budget = 1.0);
         let mut fleet = self.fleet.clone();
         fleet.evaluate(&settings, &new.hosts, Self::published(self.cluster.as_ref()), None, now, self.hours.at(now));
-        (fleet.hops(&settings, &new.hosts), fleet.routes().clone())
+        (self.hops_of(&fleet, new), fleet.routes().clone())
     }
 
     /// How a host is reached, as far as that is known.

@@ -1,0 +1,261 @@
+//! WHOHAS: flows of which a router has an orphan and no host. It asks its peers and neighbours, and holds one packet of each flow
+//! meanwhile, for [`HOLD_FOR`] at most. Pure; the daemon owns one [`Search`], and sends the packets.
+//!
+//! ```text
+//!   hold ──► asked ── one router names a host ──────────────► Found: the packet goes there
+//!              │  ▲ └─ all of them know nobody, or left ────► Nobody: it goes on marked final, and draws a RST
+//!              │  └── each ASK_AGAIN: those that did not answer
+//!              └───── HOLD_FOR is over ─────────────────────► Unanswered: dropped; the client sends again
+//! ```
+//!
+//! A connection is not declared dead by silence: only what every router denies is final.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use slr_model::{FlowKey, NodeName};
+use slr_wire::{Has, WhoHas};
+
+#[cfg(test)]
+mod tests;
+
+/// How long a packet is held: a client's first retransmissions come sooner, and bring another.
+pub const HOLD_FOR: Duration = Duration::from_secs(1);
+/// Who has not answered is asked again: a datagram may be lost.
+pub const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two rounds of questions, so that those of a burst travel together.
+pub const ROUND: Duration = Duration::from_millis(10);
+/// Flows that are looked for at once: those of half a second at the rate that the data plane gives.
+pub const FLOWS_MAX: usize = 512;
+/// Bytes of their packets: as many full-sized segments.
+pub const BYTES_MAX: usize = 1 << 20;
+
+/// What the daemon is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output<T> {
+    /// Ask a router.
+    Ask {
+        /// Which.
+        router: NodeName,
+        /// What.
+        question: WhoHas,
+    },
+    /// A router says that a host has the flow.
+    Found {
+        /// Which.
+        flow: FlowKey,
+        /// Who says so.
+        router: NodeName,
+        /// The host.
+        host: NodeName,
+        /// What was held.
+        packet: T,
+    },
+    /// All routers that there are know nobody.
+    Nobody {
+        /// Which flow.
+        flow: FlowKey,
+        /// What was held.
+        packet: T,
+    },
+}
+
+/// What became of flows, since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Looked for.
+    pub held: u64,
+    /// Further packets of flows that were looked for already: dropped.
+    pub repeated: u64,
+    /// Not looked for, because too many were: dropped.
+    pub refused: u64,
+    /// A router named a host.
+    pub found: u64,
+    /// All of them knew nobody.
+    pub nobody: u64,
+    /// Not all of them answered in time: dropped.
+    pub unanswered: u64,
+}
+
+struct Held<T> {
+    packet: T,
+    len: usize,
+    until: Instant,
+    again_at: Instant,
+    /// Who has not answered.
+    waiting: BTreeSet<NodeName>,
+}
+
+impl<T> Held<T> {
+    fn due(&self) -> Instant {
+        self.again_at.min(self.until)
+    }
+}
+
+/// The search of one router.
+pub struct Search<T> {
+    /// Those that can be asked, with what they are to be asked in the next round.
+    routers: BTreeMap<NodeName, BTreeSet<FlowKey>>,
+    held: BTreeMap<FlowKey, Held<T>>,
+    bytes: usize,
+    due: BTreeSet<(Instant, FlowKey)>,
+    round_at: Option<Instant>,
+    outputs: VecDeque<Output<T>>,
+    counters: Counters,
+}
+
+impl<T> Default for Search<T> {
+    fn default() -> Self {
+        Self {
+            routers: BTreeMap::new(),
+            held: BTreeMap::new(),
+            bytes: 0,
+            due: BTreeSet::new(),
+            round_at: None,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+}
+
+impl<T> Search<T> {
+    /// A router can be asked from now on.
+    pub fn connected(&mut self, router: &NodeName) {
+        self.routers.entry(router.clone()).or_default();
+    }
+
+    /// It cannot any more: nobody waits for it.
+    pub fn disconnected(&mut self, router: &NodeName) {
+        self.routers.remove(router);
+        let waiting = self.held.iter_mut().filter_map(|(flow, held)| held.waiting.remove(router).then_some(*flow));
+        for flow in waiting.collect::<Vec<_>>() {
+            self.conclude(flow);
+        }
+    }
+
+    /// Whether anybody can be asked.
+    pub fn has_routers(&self) -> bool {
+        !self.routers.is_empty()
+    }
+
+    /// Looks for the host of a flow; `packet`, of `len` bytes, is given back when it is known where to.
+    pub fn hold(&mut self, now: Instant, flow: FlowKey, packet: T, len: usize) {
+        if self.held.contains_key(&flow) {
+            self.counters.repeated += 1;
+            return;
+        }
+        if self.held.len() >= FLOWS_MAX || self.bytes + len > BYTES_MAX {
+            self.counters.refused += 1;
+            return;
+        }
+        self.counters.held += 1;
+        let waiting: BTreeSet<NodeName> = self.routers.keys().cloned().collect();
+        self.routers.values_mut().for_each(|questions| {
+            questions.insert(flow);
+        });
+        let held = Held { packet, len, until: now + HOLD_FOR, again_at: now + ASK_AGAIN, waiting };
+        self.bytes += len;
+        self.due.insert((held.due(), flow));
+        self.held.insert(flow, held);
+        self.conclude(flow);
+    }
+
+    /// A router answers. What was not asked is of no interest.
+    pub fn handle_answer(&mut self, router: &NodeName, answer: &Has) {
+        for (host, flows) in &answer.hosts {
+            for flow in flows {
+                let Some(held) = self.held.get_mut(flow) else { continue };
+                if !held.waiting.remove(router) {
+                    continue;
+                }
+                match host {
+                    None => self.conclude(*flow),
+                    Some(host) => {
+                        let packet = self.release(flow).expect("it is held");
+                        self.counters.found += 1;
+                        let (router, host) = (router.clone(), host.clone());
+                        self.outputs.push_back(Output::Found { flow: *flow, router, host, packet });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks again, and lets go of what was held for long enough.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, flow)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            let Some(held) = self.held.get_mut(&flow) else { break };
+            if held.until <= now {
+                self.release(&flow);
+                self.counters.unanswered += 1;
+                continue;
+            }
+            self.due.remove(&(held.due(), flow));
+            held.again_at = now + ASK_AGAIN;
+            self.due.insert((held.due(), flow));
+            for router in &held.waiting {
+                if let Some(questions) = self.routers.get_mut(router) {
+                    questions.insert(flow);
+                }
+            }
+        }
+    }
+
+    /// When there is something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let due = self.due.first().map(|(due, _)| *due);
+        let asks = self.routers.values().any(|questions| !questions.is_empty());
+        let round = self.round_at.filter(|_| asks);
+        due.into_iter().chain(round).min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self, now: Instant) -> Option<Output<T>> {
+        if self.outputs.is_empty() && self.round_at.is_none_or(|at| at <= now) {
+            for (router, questions) in &mut self.routers {
+                let questions = WhoHas::split(std::mem::take(questions));
+                let ask = |question| Output::Ask { router: router.clone(), question };
+                self.outputs.extend(questions.into_iter().map(ask));
+            }
+            if !self.outputs.is_empty() {
+                self.round_at = Some(now + ROUND);
+            }
+        }
+        self.outputs.pop_front()
+    }
+
+    /// What became of flows.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How many are looked for now.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Nobody is left to answer: nobody has it.
+    fn conclude(&mut self, flow: FlowKey) {
+        if self.held.get(&flow).is_some_and(|held| held.waiting.is_empty())
+            && let Some(packet) = self.release(&flow)
+        {
+            self.counters.nobody += 1;
+            self.outputs.push_back(Output::Nobody { flow, packet });
+        }
+    }
+
+    fn release(&mut self, flow: &FlowKey) -> Option<T> {
+        let held = self.held.remove(flow)?;
+        self.due.remove(&(held.due(), *flow));
+        self.bytes -= held.len;
+        self.routers.values_mut().for_each(|questions| {
+            questions.remove(flow);
+        });
+        Some(held.packet)
+    }
+}

@@ -1,0 +1,256 @@
+//! The edge of [`slr_session::search`]: orphans that no host of their slot has come out of the kernel, other routers are asked, and
+//! the packets go on to where the flow is, or marked final.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use slr_dataplane::router::{HeldReader, Orphan, Router};
+use slr_model::{FlowKey, Identity, NodeName};
+use slr_session::search::{Counters, Output, Search};
+use slr_wire::{Has, Hello, Message, WhoHas};
+use tokio::io::unix::AsyncFd;
+
+use super::Daemon;
+use super::core::Neighbour;
+use crate::tunnel::{FINAL, Label, Sender};
+
+/// Another router of this tier, while it is connected.
+struct OtherRouter {
+    identity: Arc<Identity>,
+    is_neighbour: bool,
+    tunnel_addresses: Vec<IpAddr>,
+}
+
+/// What became of what was held, beyond [`Counters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Flows that are pinned to where another router said.
+    pub pinned: u64,
+    /// Packets that went on marked final: nobody has their flow.
+    pub finals: u64,
+    /// Packets without a way: their place has changed, the named host is not known here, or the kernel refused them.
+    pub lost: u64,
+    /// Flows that others asked about, and that a host here has.
+    pub answered: u64,
+    /// Flows that others asked about, and that nobody here has, or that are none of theirs.
+    pub denied: u64,
+}
+
+/// Flows that are looked for.
+pub struct Searching {
+    search: Search<Orphan>,
+    orphans: AsyncFd<HeldReader>,
+    sender: Sender,
+    routers: BTreeMap<NodeName, OtherRouter>,
+    sent: Sent,
+}
+
+impl Searching {
+    /// Reads what the program holds.
+    pub fn start(plane: &Router) -> Result<Self> {
+        let reader = plane.held_reader().context("read held packets")?;
+        #[expect(
+            deprecated,
+            reason = "the other constructor is unsafe; the reader's descriptor is its own and never changes"
+        )]
+        let orphans = AsyncFd::new(reader).context("wait for held packets")?;
+        let sender = Sender::open().context("cannot open a raw socket for held packets; it needs CAP_NET_RAW")?;
+        Ok(Self { search: Search::default(), orphans, sender, routers: BTreeMap::new(), sent: Sent::default() })
+    }
+
+    /// When [`Daemon::search`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.search.poll_timeout()
+    }
+
+    /// The next orphans. May be cancelled: nothing is taken before it returns.
+    pub async fn orphans(&mut self) -> Vec<Orphan> {
+        loop {
+            let taken = match self.orphans.readable_mut().await {
+                Ok(mut ready) => match ready.get_inner_mut().take() {
+                    Ok(orphans) if orphans.is_empty() => {
+                        ready.clear_ready();
+                        continue;
+                    }
+                    Ok(orphans) => return orphans,
+                    Err(error) => {
+                        ready.clear_ready();
+                        error.to_string()
+                    }
+                },
+                Err(error) => error.to_string(),
+            };
+            // Their clients send again, and wake us again.
+            tracing::warn!("held packets are not read: {taken}");
+        }
+    }
+
+    /// What became of flows, and of packets.
+    pub fn counters(&self) -> (Counters, Sent) {
+        (self.search.counters(), self.sent)
+    }
+
+    /// Where a chain ends: at another member of the cluster, whose table may know the flow at once; else, if there are neighbours to
+    /// ask, at this router itself.
+    fn chain_ends(&self, own: &[IpAddr]) -> Vec<IpAddr> {
+        if !self.search.has_routers() {
+            return Vec::new();
+        }
+        let peer = self.routers.values().find(|router| !router.is_neighbour && !router.tunnel_addresses.is_empty());
+        match peer {
+            Some(peer) => peer.tunnel_addresses.clone(),
+            None => own.to_vec(),
+        }
+    }
+}
+
+impl Daemon {
+    /// A conversation with a peer or a neighbour begins.
+    pub(super) fn search_met(&mut self, name: &NodeName, identity: &Arc<Identity>, hello: &Hello, now: Instant) {
+        let is_neighbour = self.is_neighbour(name);
+        if is_neighbour {
+            let (tunnel_addresses, sources) = (hello.tunnel_addresses.clone(), hello.tunnel_sources.clone());
+            self.core.set_neighbour(name.clone(), Neighbour { tunnel_addresses, sources }, now);
+        }
+        let tunnel_addresses = hello.tunnel_addresses.clone();
+        let router = OtherRouter { identity: identity.clone(), is_neighbour, tunnel_addresses };
+        self.searching.routers.insert(name.clone(), router);
+        self.search_as_configured(now);
+    }
+
+    /// And ends.
+    pub(super) fn search_lost(&mut self, name: &NodeName, now: Instant) {
+        if self.searching.routers.remove(name).is_some() {
+            self.searching.search.disconnected(name);
+            self.search_as_configured(now);
+        }
+    }
+
+    /// Whether a router is of another cluster.
+    pub(super) fn is_neighbour(&self, name: &NodeName) -> bool {
+        let control = self.core.in_force().and_then(|loaded| loaded.settings.control.as_ref());
+        control.is_some_and(|control| control.neighbours.iter().any(|neighbour| neighbour.name == *name))
+    }
+
+    /// Asks those that may be asked by the configuration, and no others; chains end accordingly.
+    pub(super) fn search_as_configured(&mut self, now: Instant) {
+        let Some(settings) = self.core.in_force().map(|loaded| &loaded.settings) else { return };
+        let Some(control) = &settings.control else { return };
+        let configured = |name: &NodeName| control.peers.iter().chain(&control.neighbours).any(|one| one.name == *name);
+        let Searching { search, routers, .. } = &mut self.searching;
+        routers.retain(|name, _| {
+            configured(name) || {
+                search.disconnected(name);
+                false
+            }
+        });
+        for name in routers.keys() {
+            if control.ask_others { search.connected(name) } else { search.disconnected(name) }
+        }
+        let ends = self.searching.chain_ends(&settings.tunnel_addresses);
+        self.core.set_chain_ends(ends, now);
+    }
+
+    /// The program gives orphans.
+    pub(super) fn hold(&mut self, orphans: Vec<Orphan>) {
+        let now = Instant::now();
+        for orphan in orphans {
+            let (flow, len) = (orphan.flow, orphan.datagram.len());
+            self.searching.search.hold(now, flow, orphan, len);
+        }
+    }
+
+    /// A router asks. It hears of flows that are its own to serve, and of none else.
+    pub(super) fn asked(&mut self, name: &NodeName, question: WhoHas) {
+        let Some(router) = self.searching.routers.get(name) else { return };
+        let plane = self.core.plane();
+        let owner = |flow: &FlowKey| {
+            let is_allowed = router.identity.allows_virtual_address(flow.virtual_host().ip());
+            let owner = if is_allowed { plane.owner_of(flow) } else { Ok(None) };
+            owner.unwrap_or_else(|error| {
+                tracing::warn!(router = %name, "a flow that is asked for cannot be looked up: {error}");
+                None
+            })
+        };
+        let answers: Vec<_> = question.flows.iter().map(|flow| (*flow, owner(flow))).collect();
+        let known = answers.iter().filter(|(_, owner)| owner.is_some()).count() as u64;
+        self.searching.sent.answered += known;
+        self.searching.sent.denied += answers.len() as u64 - known;
+        for answer in Has::split(answers) {
+            self.tell_router(name, Message::Has(answer));
+        }
+    }
+
+    /// A router answers. Of virtual addresses that its certificate does not have it knows nobody.
+    pub(super) fn answered(&mut self, name: &NodeName, mut answer: Has) {
+        let Some(router) = self.searching.routers.get(name) else { return };
+        let mut nobody = answer.hosts.remove(&None).unwrap_or_default();
+        for flows in answer.hosts.values_mut() {
+            let is_allowed = |flow: &FlowKey| router.identity.allows_virtual_address(flow.virtual_host().ip());
+            let (allowed, foreign) = std::mem::take(flows).into_iter().partition(is_allowed);
+            *flows = allowed;
+            nobody.extend::<Vec<FlowKey>>(foreign);
+        }
+        answer.hosts.insert(None, nobody);
+        self.searching.search.handle_answer(name, &answer);
+    }
+
+    /// Does what the search wants done. Called in each turn.
+    pub(super) fn search(&mut self, now: Instant) {
+        self.searching.search.handle_timeout(now);
+        while let Some(output) = self.searching.search.poll_output(now) {
+            match output {
+                Output::Ask { router, question } => self.tell_router(&router, Message::WhoHas(question)),
+                Output::Found { flow, router, host, packet } => self.found(flow, router, host, &packet),
+                Output::Nobody { packet, .. } => {
+                    let place = self.core.plane().place_of(&packet);
+                    let is_sent = place.is_some_and(|place| self.send_final(place, &packet));
+                    self.searching.sent.finals += u64::from(is_sent);
+                }
+            }
+        }
+    }
+
+    /// A router has named the host: the flow goes there, if it is a hop of ours; else through the router that knows it.
+    fn found(&mut self, flow: FlowKey, router: NodeName, host: NodeName, packet: &Orphan) {
+        let plane = self.core.plane();
+        let known = [host, router].into_iter().find_map(|name| Some((plane.address_of(&name)?, name)));
+        let Some((address, name)) = known else {
+            self.searching.sent.lost += 1;
+            return;
+        };
+        match plane.pin_found(&name, flow) {
+            // A host that has claimed it meanwhile gets the client's next packet.
+            Ok(done) if done.owned > 0 => {}
+            Ok(done) => {
+                self.searching.sent.pinned += done.pinned;
+                if done.pinned > 0 {
+                    self.mirrors.claimed(&name, &[flow], Instant::now());
+                }
+                self.send_final(address, packet);
+            }
+            Err(error) => tracing::warn!(host = %name, "a flow that was found is not pinned: {error}"),
+        }
+    }
+
+    fn send_final(&mut self, to: IpAddr, packet: &Orphan) -> bool {
+        let sources = self.core.in_force().map(|loaded| loaded.settings.sources.as_slice()).unwrap_or_default();
+        let label = Label { entropy: packet.entropy, mark: FINAL };
+        let sent = self.searching.sender.send(sources, to, &packet.datagram, label);
+        if let Err(error) = &sent {
+            self.searching.sent.lost += 1;
+            tracing::debug!(%to, "a packet that was held is lost: {error}");
+        }
+        sent.is_ok()
+    }
+
+    fn tell_router(&self, name: &NodeName, message: Message) {
+        if let Some(control) = &self.control {
+            // What is not sent is asked again.
+            let _ = control.hub().send_to_peer(name, Arc::new(message));
+        }
+    }
+}
