@@ -150,7 +150,7 @@ fn only_hosts_end_chains_and_only_with_mid_flow_segments() {
             ),
             (
                 "with another tunnel",
-                marked(host, END, &inside(f.any).next(4).payload(&datagram(&ack(C4, 1, ANY4, 80, 0))).build()),
+                marked(host, END, &inside(f.any).next(4).payload(datagram(&ack(C4, 1, ANY4, 80, 0))).build()),
                 R::DropTunnelNested,
             ),
             // An upstream's orphan is searched for as any other, whatever it is marked with.
