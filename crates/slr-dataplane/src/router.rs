@@ -21,7 +21,10 @@ mod mirror;
 mod moved;
 mod new_pins;
 mod pending;
+mod pins;
 mod preview;
+#[cfg(test)]
+mod recovery_simulation;
 mod report;
 mod rings;
 mod subnets;

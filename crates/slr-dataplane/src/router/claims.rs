@@ -7,10 +7,11 @@ use slr_model::{FlowKey, KeyMask, NodeName, Protocol};
 
 use super::Router;
 use super::census::Generations;
+use super::pins::Pins;
 use super::{addr, subnets};
 use crate::abi::{flow, flow_key_v4, flow_key_v6, prefix_v4, prefix_v6, service_key, slr_const};
 use crate::hash::flow_hash;
-use crate::table::{MapError, Table};
+use crate::table::MapError;
 
 /// What became of claims, in flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Claimed {
 
 /// What a claim meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// The flow is pinned to the host.
     Known,
     /// It is pinned to another host that is there, and its client has not ended it.
@@ -163,8 +164,8 @@ impl Router {
 }
 
 /// Pins the flow if it is free. Whoever pins it between the look and the write is looked at in turn.
-fn put<K: crate::abi::Pod>(
-    table: &Table<K, flow>,
+pub(super) fn put<K>(
+    table: &impl Pins<K>,
     key: &K,
     claimed: &flow,
     generations: &Generations,

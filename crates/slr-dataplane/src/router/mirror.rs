@@ -14,7 +14,8 @@ use super::Router;
 use super::census::Generations;
 use super::claims::is_full;
 use super::flow_key::Key;
-use crate::abi::{Pod, flow, flow_key_v4, flow_key_v6, slr_const};
+use super::pins::Pins;
+use crate::abi::{flow, flow_key_v4, flow_key_v6, slr_const};
 use crate::table::{MapError, Table};
 
 /// How often flows that speak are told of again, at most: half of what an unproven flow has under pressure.
@@ -91,7 +92,7 @@ pub(super) fn is_own(found: &flow) -> bool {
 
 /// What a mirrored flow meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// Nobody has it, or another member said otherwise before.
     Pin,
     /// Its host has it, and it does not speak here: it is as old as its owner says.
@@ -113,7 +114,12 @@ fn judge(found: Option<&flow>, told: &flow, generations: &Generations) -> Verdic
 }
 
 /// Does what is judged. Whoever pins the flow between the look and the write is looked at in turn.
-fn put<K: Pod>(table: &Table<K, flow>, key: &K, told: &flow, generations: &Generations) -> Result<Verdict, MapError> {
+pub(super) fn put<K>(
+    table: &impl Pins<K>,
+    key: &K,
+    told: &flow,
+    generations: &Generations,
+) -> Result<Verdict, MapError> {
     loop {
         let found = table.get(key)?;
         let verdict = judge(found.as_ref(), told, generations);
