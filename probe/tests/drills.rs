@@ -87,6 +87,37 @@ fn a_page_is_whole_and_what_is_told_is_text() {
     assert_eq!(csv.lines().count(), 1 + report["measured"]["kinds"].as_object().expect("kinds").len() + 1);
 }
 
+#[test]
+fn drills_of_one_name_are_told_apart_everywhere() {
+    let server = Server::start("web1", &[]);
+    let (_, plain) = drill(&server, false, "true", "");
+    let mut lossy = plain.clone();
+    lossy["setup"]["loss_percent"] = 1.into();
+    let mut slow = plain.clone();
+    slow["setup"]["rtt_us"] = 40_000.into();
+    let mut bare = lossy.clone();
+    bare["rungs"] = "none".into();
+    let path = std::env::temp_dir().join(format!("probe-reports-{}.json", std::process::id()));
+    std::fs::write(&path, Value::from(vec![plain, lossy, slow, bare]).to_string()).expect("a temporary file");
+    let told = |option: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_probe")).arg("report").arg(&path).args(option).output();
+        String::from_utf8(output.expect("the binary under test starts").stdout).expect("text")
+    };
+    let (page, csv) = (told(&[]), told(&["--csv"]));
+    std::fs::remove_file(&path).expect("it was written");
+    assert_well_formed(&page);
+    for title in ["test", "test, 1 % loss", "test, 40.0 ms RTT", "test, 1 % loss, rungs: none"] {
+        for place in ["<h2>{}</h2>", "<td>{}</td>", ">{}</text>", "Recovery times of {}\"", "<figcaption>{}: share"] {
+            let place = place.replace("{}", title);
+            assert_eq!(page.matches(&place).count(), 1, "{place}");
+        }
+    }
+    for conditions in ["test,,,,1,", "test,,1,,1,", "test,40000,,,1,", "test,,1,none,1,"] {
+        let all = format!("{conditions}measured,all,");
+        assert_eq!(csv.lines().filter(|line| line.starts_with(&all)).count(), 1, "{all}");
+    }
+}
+
 /// Every tag that is opened is closed, in order; nothing is fetched.
 fn assert_well_formed(page: &str) {
     let mut open = Vec::new();

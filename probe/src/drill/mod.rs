@@ -135,9 +135,7 @@ fn tell(args: &DrillArgs, report: DrillReport) -> Result<DrillReport> {
         writeln!(io::stdout().lock(), "{}", table::show(&report))?;
     }
     if let Some(out) = &args.out {
-        let rungs = report.rungs.as_ref().map_or(String::new(), |rungs| format!("-{}", rungs.replace([',', '/'], "+")));
-        let loss = args.loss.filter(|loss| *loss > 0.0).map_or(String::new(), |loss| format!("-loss-{loss}"));
-        let path = out.join(format!("{}{loss}{rungs}.json", report.drill.replace('/', "-")));
+        let path = out.join(report.file_stem() + ".json");
         fs::write(&path, serde_json::to_string(&report)? + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
