@@ -76,7 +76,7 @@ rungs() {
 # How many flows each rung has saved so far, at each SLR that can be asked.
 saved() {
 	for slr in $(slrs); do
-		router "$slr" show recovery --json 2>/dev/null | tr -d ' \n' |
-			sed -n "s/.*\"rungs\":{\"mirror\":\([0-9]*\),\"chain\":\([0-9]*\)}.*/\"$slr mirror\": \1, \"$slr chain\": \2,/p"
-	done | awk '{ all = all $0 } END { sub(/,$/, "", all); print "{" all "}" }'
+		router "$slr" show recovery --json 2>/dev/null | tr -d ' \n' | sed -n 's/.*"rungs":{\([^}]*\)}.*/\1/p' |
+			tr , '\n' | sed "s/\"\(.*\)\":/\"$slr \1\": /; s/_/-/g"
+	done | paste -s -d , | sed 's/.*/{&}/'
 }

@@ -20,6 +20,7 @@ mod mirror;
 mod moved;
 mod new_pins;
 mod pending;
+mod place;
 mod preview;
 mod report;
 mod rings;

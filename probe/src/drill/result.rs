@@ -46,7 +46,7 @@ pub struct Setup {
 }
 
 /// One time that flows were opened and watched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pass {
     /// The instants of the failures; with no failure, the one at which there would have been one.
     pub failures_us: Vec<u64>,

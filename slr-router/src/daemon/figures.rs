@@ -103,7 +103,8 @@ impl Daemon {
         self.add_control(&mut snapshot);
         self.add_announcements(&mut snapshot);
         let claimed = self.claims.data_plane;
-        snapshot.recovered = vec![("mirror", self.core.plane().carried_on()?), ("chain", claimed.pinned)];
+        snapshot.recovered = vec![("mirror", self.core.plane().carried_on()?)];
+        snapshot.recovered.extend(self.claims.found());
         snapshot.claims = vec![("pinned", claimed.pinned), ("known", claimed.known)];
         snapshot.claims.extend(self.claims.refused());
         snapshot.mirrors = self.mirrors.figures(Instant::now());

@@ -51,7 +51,7 @@ families! {
     ANNOUNCED = Gauge "slr_router_announced" ["subnet" "level"] "1 for the level that the virtual subnet is announced at, 0 for the others: normal, lowered, withdrawn.";
     ANNOUNCE_CHANGES = Counter "slr_router_announce_changes_total" ["level"] "Times that a virtual subnet's level became this one.";
     ANNOUNCE_FAILING = Gauge "slr_router_announce_failing" [] "1 if the kernel's table of announcements is not as it should be (`slr-router show announce` says why).";
-    RECOVERED = Counter "slr_router_recovered_flows_total" ["rung"] "Flows brought back, by what did it: mirror (another member of the cluster had told of them), chain (a search through the hosts of their slot, and a claim).";
+    RECOVERED = Counter "slr_router_recovered_flows_total" ["rung"] "Flows brought back, by what did it: mirror (another member of the cluster had told of them), same-answer (a search, and the claim of the host that their slot has now: the ring's answer was right), chain (a search, and the claim of another host: one that the slot had before, or of a new connection its second choice).";
     CLAIMS = Counter "slr_router_recovery_claims_total" ["result"] "Flows that hosts claimed after a search: pinned, known (pinned there already), or why they were refused: not_allowed (certificate), service_down, no_session, owned (another host has the flow), not_served, no_hop, table_full.";
     MIRROR_STATE = Gauge "slr_router_mirror_state" ["router" "direction" "state"] "1 for the state of the mirror at (told) or of (heard) this router of the cluster, 0 for the others: cold, lagging, warm.";
     MIRROR_LAG = Gauge "slr_router_mirror_lag_seconds" ["router" "at"] "From a new pin to the router's answer, in the last minute: p50, p99, max.";

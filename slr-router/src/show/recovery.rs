@@ -40,7 +40,9 @@ pub struct Orphans {
 pub struct Rungs {
     /// Told of by another member of the cluster, and gone on here.
     pub mirror: u64,
-    /// Found by a chain, and pinned since their host claimed them.
+    /// Searched for, and claimed by the host that their slot has now: the ring's answer was right.
+    pub same_answer: u64,
+    /// Searched for, and claimed by another host: one that their slot had before, or of a new connection its second choice.
     pub chain: u64,
 }
 
@@ -61,13 +63,14 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored) -> Result<V
         router.reasons()?.into_iter().map(|(reason, counter)| (reason, counter.packets)).collect();
     let of = |reason| packets.get(&reason).copied().unwrap_or_default();
     let pinned = claims.data_plane.pinned;
+    let [(_, same_answer), (_, chain)] = claims.found();
     Ok(serde_json::to_value(Recovery {
         orphans: Orphans {
             chain: of(RouterReason::FwdOrphanChain),
             ring: of(RouterReason::FwdOrphanRing),
             dropped: of(RouterReason::DropOrphan),
         },
-        rungs: Rungs { mirror: router.carried_on()?, chain: pinned },
+        rungs: Rungs { mirror: router.carried_on()?, same_answer, chain },
         claims: ClaimRows {
             pinned,
             known: claims.data_plane.known,
@@ -90,7 +93,8 @@ pub fn table(answer: &Recovery) -> String {
         ("orphans sent where the ring points", orphans.ring, "packets"),
         ("orphans dropped", orphans.dropped, "packets"),
         ("flows of other members of the cluster that went on here", rungs.mirror, "flows"),
-        ("flows found by a chain and pinned", rungs.chain, "flows"),
+        ("flows searched for that the ring's own answer found, pinned", rungs.same_answer, "flows"),
+        ("flows searched for that another host of their slot had, pinned", rungs.chain, "flows"),
         ("claims of flows that were pinned there already", claims.known, "flows"),
         ("flows that other members of the cluster told of, pinned", mirrored.pinned, "flows"),
     ] {
