@@ -14,7 +14,7 @@ mod roster;
 mod sessions;
 mod timers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -335,7 +335,8 @@ impl Daemon {
         if let Err(error) = control.configure(&settings, wanted) {
             tracing::error!("the control plane does not follow the configuration: {error:#}");
         }
-        let peers = wanted.peers.iter().map(|peer| peer.name.clone()).collect();
+        let peers: BTreeSet<_> = wanted.peers.iter().map(|peer| peer.name.clone()).collect();
+        self.mirror_among(&peers);
         self.core.set_peers(peers, Instant::now());
         for connection in self.control.iter().flat_map(|control| control.hub().connections()) {
             self.welcome(connection.id);
