@@ -88,6 +88,36 @@ fn a_page_is_whole_and_what_is_told_is_text() {
 }
 
 #[test]
+fn a_scenario_has_its_commands_in_order_and_the_site_its_rungs_again() {
+    let server = Server::start("web1", &[]);
+    let place = std::env::temp_dir().join(format!("probe-scenario-{}", std::process::id()));
+    std::fs::create_dir_all(&place).expect("a temporary directory");
+    let run = |inject: &str| {
+        let note = |words: &str| format!("'echo {words} >>told'\n");
+        let scenario = format!("rungs = {}", note("rungs $PROBE_RUNGS"))
+            + &format!("halfway = {}", note("halfway"))
+            + &format!("inject = 'echo inject >>told; {inject}'\n")
+            + &format!("heal = {}", note("heal"));
+        std::fs::write(place.join("test.toml"), scenario).expect("a temporary file");
+        let output = Command::new(env!("CARGO_BIN_EXE_probe"))
+            .args(["drill", "test", "--rungs", "none", "--scenario"])
+            .arg(place.join("test.toml"))
+            .args(SHORT.split(' '))
+            .arg("--")
+            .args(server.options(false))
+            .output()
+            .expect("the binary under test starts");
+        let told = std::fs::read_to_string(place.join("told")).expect("the commands say something");
+        std::fs::remove_file(place.join("told")).expect("it was written");
+        (output.status.code().expect("not killed"), told)
+    };
+    let in_order = "rungs none\nhalfway\ninject\nheal\nrungs\n";
+    assert_eq!(run("true"), (0, in_order.to_owned()));
+    assert_eq!(run("false"), (2, in_order.to_owned()), "what was begun is healed");
+    std::fs::remove_dir_all(place).expect("it was made");
+}
+
+#[test]
 fn drills_of_one_name_are_told_apart_everywhere() {
     let server = Server::start("web1", &[]);
     let (_, plain) = drill(&server, false, "true", "");
