@@ -12,7 +12,11 @@ use xtask::pair::{Kind, Pair, SLRS};
 /// Small and short: what is tested is that the drill tells the truth, not how good the figures are.
 const WORDS: &str = "--flows 120 --rtt 10ms --ramp 1s --before 2s --after 4s --healed 3s --skip-null";
 /// Shorter still, for flows that have nothing to wait for.
-const BRIEF: &str = "--flows 60 --rtt 10ms --ramp 1s --before 1s --after 2s --healed 1s --idle-spread 1s --skip-null";
+const BRIEF: &str =
+    "--flows 60 --rtt 10ms --ramp 500ms --before 500ms --after 1500ms --healed 500ms --idle-spread 1s --skip-null";
+/// The same with time between the first half of the flows and the second.
+const IN_HALVES: &str =
+    "--flows 60 --rtt 10ms --ramp 2s --before 500ms --after 1500ms --healed 500ms --idle-spread 1s --skip-null";
 const SOON: Duration = Duration::from_secs(30);
 
 #[test]
@@ -89,7 +93,8 @@ fn a_drill_of_a_cluster_has_the_rungs_that_it_asks_for_and_gives_them_back() {
     let whole = SLRS.map(|slr| orphans(&pair, slr));
 
     thread::scope(|scope| {
-        let words = format!("{BRIEF} --rungs none");
+        // Nothing is coming: nobody has to wait for it for long.
+        let words = format!("{BRIEF} --rungs none -- --timeout 2s --stall-timeout 2s");
         let lab = pair.lab();
         let drill = scope.spawn(move || drills::drill(lab, "table-loss", &words, None).unwrap());
         // What a mirror has told stays known; nothing comes any more.
@@ -108,7 +113,7 @@ fn a_drill_of_a_cluster_has_the_rungs_that_it_asks_for_and_gives_them_back() {
     await_spare(&pair);
 
     // The mirror has told the spare SLR of the flows' first half, of the second nobody has.
-    let drill = drills::drill(pair.lab(), "slr-failure-lagging", BRIEF, None).unwrap();
+    let drill = drills::drill(pair.lab(), "slr-failure-lagging", IN_HALVES, None).unwrap();
     assert_all_survived(&drill);
     let mirrored = saved(&drill, "slr2 mirror");
     let searched = saved(&drill, "slr2 same-answer") + saved(&drill, "slr2 chain");
