@@ -74,15 +74,20 @@ fn await_spare(pair: &Pair) {
 }
 
 #[test]
-fn a_route_change_tells_which_rung_saved_the_flows() {
+fn a_route_change_between_clusters_whose_rings_differ_tells_which_rung_saved_the_flows() {
     require_root();
     let pair = drills::pair("drills-apart", Kind::TwoSlr).unwrap();
+    let elsewhere = pair.percent_elsewhere("slr2", "slr1").unwrap();
+    assert!(elsewhere > 30.0, "the rings are much alike: {elsewhere} % of the flows would begin elsewhere");
     let drill = drills::drill(pair.lab(), "route-change", BRIEF, None).unwrap();
+    let pass = &drill["measured"];
     let (same_answer, chain) = (saved(&drill, "slr2 same-answer"), saved(&drill, "slr2 chain"));
-    println!("same answer {same_answer}, chain {chain}");
-    assert!(same_answer + chain > 20, "{}", drill["measured"]["rungs_saved"]);
+    println!("{elsewhere} % would begin elsewhere; same answer {same_answer}, chain {chain}; {}", pass["total"]);
+    assert!(same_answer > 0 && chain > 0 && same_answer + chain > 20, "{}", pass["rungs_saved"]);
     assert_eq!(saved(&drill, "slr2 mirror"), 0, "they are no cluster");
-    assert_all_survived(&drill);
+    // Not all survive: a slot of the second cluster that has never had the flow's host leads nowhere.
+    let number = |name: &str| pass["total"][name].as_u64().unwrap();
+    assert!(2 * number("survived") > number("flows"), "{} {}", pass["total"], pass["examples"]);
 }
 
 #[test]
