@@ -87,6 +87,67 @@ fn a_page_is_whole_and_what_is_told_is_text() {
     assert_eq!(csv.lines().count(), 1 + report["measured"]["kinds"].as_object().expect("kinds").len() + 1);
 }
 
+#[test]
+fn a_scenario_has_its_commands_in_order_and_the_site_its_rungs_again() {
+    let server = Server::start("web1", &[]);
+    let place = std::env::temp_dir().join(format!("probe-scenario-{}", std::process::id()));
+    std::fs::create_dir_all(&place).expect("a temporary directory");
+    let run = |inject: &str| {
+        let note = |words: &str| format!("'echo {words} >>told'\n");
+        let scenario = format!("rungs = {}", note("rungs $PROBE_RUNGS"))
+            + &format!("halfway = {}", note("halfway"))
+            + &format!("inject = 'echo inject >>told; {inject}'\n")
+            + &format!("heal = {}", note("heal"));
+        std::fs::write(place.join("test.toml"), scenario).expect("a temporary file");
+        let output = Command::new(env!("CARGO_BIN_EXE_probe"))
+            .args(["drill", "test", "--rungs", "none", "--scenario"])
+            .arg(place.join("test.toml"))
+            .args(SHORT.split(' '))
+            .arg("--")
+            .args(server.options(false))
+            .output()
+            .expect("the binary under test starts");
+        let told = std::fs::read_to_string(place.join("told")).expect("the commands say something");
+        std::fs::remove_file(place.join("told")).expect("it was written");
+        (output.status.code().expect("not killed"), told)
+    };
+    let in_order = "rungs none\nhalfway\ninject\nheal\nrungs\n";
+    assert_eq!(run("true"), (0, in_order.to_owned()));
+    assert_eq!(run("false"), (2, in_order.to_owned()), "what was begun is healed");
+    std::fs::remove_dir_all(place).expect("it was made");
+}
+
+#[test]
+fn drills_of_one_name_are_told_apart_everywhere() {
+    let server = Server::start("web1", &[]);
+    let (_, plain) = drill(&server, false, "true", "");
+    let mut lossy = plain.clone();
+    lossy["setup"]["loss_percent"] = 1.into();
+    let mut slow = plain.clone();
+    slow["setup"]["rtt_us"] = 40_000.into();
+    let mut bare = lossy.clone();
+    bare["rungs"] = "none".into();
+    let path = std::env::temp_dir().join(format!("probe-reports-{}.json", std::process::id()));
+    std::fs::write(&path, Value::from(vec![plain, lossy, slow, bare]).to_string()).expect("a temporary file");
+    let told = |option: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_probe")).arg("report").arg(&path).args(option).output();
+        String::from_utf8(output.expect("the binary under test starts").stdout).expect("text")
+    };
+    let (page, csv) = (told(&[]), told(&["--csv"]));
+    std::fs::remove_file(&path).expect("it was written");
+    assert_well_formed(&page);
+    for title in ["test", "test, 1 % loss", "test, 40.0 ms RTT", "test, 1 % loss, rungs: none"] {
+        for place in ["<h2>{}</h2>", "<td>{}</td>", ">{}</text>", "Recovery times of {}\"", "<figcaption>{}: share"] {
+            let place = place.replace("{}", title);
+            assert_eq!(page.matches(&place).count(), 1, "{place}");
+        }
+    }
+    for conditions in ["test,,,,1,", "test,,1,,1,", "test,40000,,,1,", "test,,1,none,1,"] {
+        let all = format!("{conditions}measured,all,");
+        assert_eq!(csv.lines().filter(|line| line.starts_with(&all)).count(), 1, "{all}");
+    }
+}
+
 /// Every tag that is opened is closed, in order; nothing is fetched.
 fn assert_well_formed(page: &str) {
     let mut open = Vec::new();

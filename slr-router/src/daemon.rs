@@ -15,7 +15,7 @@ mod searching;
 mod sessions;
 mod timers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -355,7 +355,8 @@ impl Daemon {
         if let Err(error) = control.configure(&settings, wanted) {
             tracing::error!("the control plane does not follow the configuration: {error:#}");
         }
-        let peers = wanted.peers.iter().map(|peer| peer.name.clone()).collect();
+        let peers: BTreeSet<_> = wanted.peers.iter().map(|peer| peer.name.clone()).collect();
+        self.mirror_among(&peers);
         self.core.set_peers(peers, Instant::now());
         self.search_as_configured(Instant::now());
         for connection in self.control.iter().flat_map(|control| control.hub().connections()) {

@@ -17,6 +17,12 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// Flows that claims brought back, by what found their host: the slot's current host had them, or one that the chain came to.
+    pub fn found(&self) -> [(&'static str, u64); 2] {
+        let Claimed { pinned, same_answer, .. } = self.data_plane;
+        [("same-answer", same_answer), ("chain", pinned - same_answer)]
+    }
+
     /// Why claims were refused, as metrics and `show recovery` have it.
     pub fn refused(&self) -> [(&'static str, u64); 7] {
         let Claimed { owned, not_served, no_hop, table_full, .. } = self.data_plane;
@@ -76,6 +82,12 @@ impl<'a> Rights<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_found_is_the_same_answer_or_the_chains() {
+        let data_plane = Claimed { pinned: 10, same_answer: 7, known: 5, owned: 3, ..Claimed::default() };
+        assert_eq!(Claims { data_plane, ..Claims::default() }.found(), [("same-answer", 7), ("chain", 3)]);
+    }
 
     #[test]
     fn a_host_may_claim_what_its_certificate_has_and_what_is_not_down() {

@@ -47,28 +47,44 @@ prefer_slr2_no_more() {
 		ip route del 192.0.2.0/24 via 10.1.2.2 metric 10
 		ip -6 route del 2001:db8:100::/48 via fd00:1:2::2 metric 10'
 }
+# The SLRs do not hear each other until they are joined again: what one tells of its flows does not reach the other.
+part_slrs() { between_slrs add; }
+join_slrs() { between_slrs del; }
+between_slrs() {
+	lab exec internet -- sh -c "
+		for way in 'from 10.1.1.2 to 10.1.2.2' 'from 10.1.2.2 to 10.1.1.2'; do ip rule $1 \$way blackhole; done
+		for way in 'from fd00:1:1::2 to fd00:1:2::2' 'from fd00:1:2::2 to fd00:1:1::2'; do ip -6 rule $1 \$way blackhole; done"
+}
 slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
 # rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror and chain, with commas; or none. Without
-# a rung for them, packets of flows that an SLR does not know are dropped there. The configuration of the start is kept beside.
+# a rung for them, packets of flows that an SLR does not know are dropped there. The configuration of the start is kept beside;
+# an empty LIST puts it in force again.
 rungs() {
 	orphan=drop mirror=
 	for rung in $(echo "$1" | tr , ' '); do
 		case $rung in
 			none) ;;
 			same-answer) if [ $orphan = drop ]; then orphan=ring; fi ;;
-			chain) orphan=chain ;;
+			chain) orphan= ;; # as it is configured: the default, or for UDP too
 			mirror) mirror=yes ;;
 			*) echo "no rung is called $rung: there are same-answer, mirror, chain, none" >&2; return 2 ;;
 		esac
 	done
 	for slr in $(slrs); do
 		config=$sites/$slr.toml
+		if [ -z "$1" ]; then
+			if [ -e "$config.whole" ]; then
+				mv "$config.whole" "$config"
+				router "$slr" reload >&2
+			fi
+			continue
+		fi
 		if [ ! -e "$config.whole" ]; then cp "$config" "$config.whole"; fi
 		awk -v orphan=$orphan -v mirror=$mirror '
 			/^\[/ { in_peer = $0 == "[[peer]]" }
-			in_peer && !mirror { next }
+			in_peer && !mirror || orphan && /^orphan = / { next }
 			{ print }
-			$0 == "[[subnet]]" { print "orphan = \"" orphan "\"" }' "$config.whole" >"$config.new"
+			orphan && $0 == "[[subnet]]" { print "orphan = \"" orphan "\"" }' "$config.whole" >"$config.new"
 		mv "$config.new" "$config"
 		router "$slr" reload >&2
 	done
@@ -76,7 +92,8 @@ rungs() {
 # How many flows each rung has saved so far, at each SLR that can be asked.
 saved() {
 	for slr in $(slrs); do
-		router "$slr" show recovery --json 2>/dev/null | tr -d ' \n' |
-			sed -n "s/.*\"rungs\":{\"mirror\":\([0-9]*\),\"chain\":\([0-9]*\)}.*/\"$slr mirror\": \1, \"$slr chain\": \2,/p"
-	done | awk '{ all = all $0 } END { sub(/,$/, "", all); print "{" all "}" }'
+		{ router "$slr" show recovery --json 2>/dev/null || true; } | tr -d ' \n' |
+			sed -n "s/.*\"rungs\":{\([^}]*\)}.*/\1/; s/_/-/g; s/\"\([^\"]*\)\":/\"$slr \1\": /gp"
+		echo
+	done | sed '/^$/d' | paste -s -d , | sed 's/.*/{&}/'
 }

@@ -22,6 +22,7 @@ mod moved;
 mod new_pins;
 mod pending;
 mod pins;
+mod place;
 mod preview;
 #[cfg(test)]
 mod recovery_simulation;

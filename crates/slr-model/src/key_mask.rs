@@ -78,6 +78,11 @@ impl KeyMask {
         self.0
     }
 
+    /// The mask of these [`KeyMask::bits`]; `None` if no mask has them.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits == 0 || bits & !Self::ALL.0 != 0 { None } else { Some(Self(bits)) }
+    }
+
     /// Whether this part takes part.
     pub const fn contains(self, field: KeyField) -> bool {
         self.0 & field.bit() != 0
@@ -137,6 +142,7 @@ mod tests {
         for bits in 1..=15 {
             let mask = KeyMask(bits);
             assert_eq!(mask.to_string().parse(), Ok(mask));
+            assert_eq!(KeyMask::from_bits(mask.bits()), Some(mask));
             assert_eq!(serde_json::from_str::<KeyMask>(&serde_json::to_string(&mask).unwrap()).unwrap(), mask);
         }
         assert_eq!(serde_json::to_string(&KeyMask(9)).unwrap(), r#"["client-address","virtual-port"]"#);
@@ -146,6 +152,7 @@ mod tests {
     #[test]
     fn masks_that_cannot_be_meant_are_refused() {
         assert_eq!("".parse::<KeyMask>(), Err(KeyMaskError::Empty));
+        assert_eq!([0, 16, 255].map(KeyMask::from_bits), [None; 3]);
         assert!(serde_json::from_str::<KeyMask>("[]").unwrap_err().to_string().contains("name at least one of"));
         assert_eq!("client-port,client-port".parse::<KeyMask>(), Err(KeyMaskError::Twice(KeyField::ClientPort)));
         assert_eq!(

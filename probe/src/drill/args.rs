@@ -16,8 +16,8 @@ use crate::{
 /// client's side, has the failure end, and tells who survived, how soon each went on, who was reset. Before it, the same
 /// without a failure: what that shows is the probe's own error.
 ///
-/// Drills: table-loss, partial-table-loss, slr-failure, route-change, host-failure, host-drain, server-crash,
-/// rolling-restart; all makes every one that can be made here.
+/// Drills: table-loss, partial-table-loss, slr-failure, slr-failure-lagging, route-change, host-failure, host-drain,
+/// server-crash, rolling-restart; all makes every one that can be made here.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Exit status: 0 every flow survived, 1 some did not, 2 a drill could not be made.
@@ -49,7 +49,7 @@ pub struct DrillArgs {
     #[arg(long, value_name = "COMMAND", requires = "inject")]
     pub heal: Option<String>,
 
-    /// Command that puts the rungs of PROBE_RUNGS in force
+    /// Command that puts the rungs of PROBE_RUNGS in force; if that is empty, those that the site had
     #[arg(long, value_name = "COMMAND", requires = "inject")]
     pub rungs_command: Option<String>,
 

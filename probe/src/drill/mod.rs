@@ -24,7 +24,7 @@ use tokio::task::LocalSet;
 
 pub use args::DrillArgs;
 use command::Shell;
-use result::{DrillReport, SCHEMA};
+use result::{DrillReport, Pass, SCHEMA};
 use scenario::{Counters, DRILLS, Scenario};
 
 /// Makes the drills and prints their reports; true when every flow survived all of them.
@@ -83,38 +83,39 @@ async fn make(args: &DrillArgs, name: &str, scenario: &Scenario, rungs: Option<S
     ensure!(args.null || scenario.inject.is_some(), "the scenario of {name} has no `inject`");
     let loss = args.loss.map_or(String::new(), |loss| loss.to_string());
     let rtt_ms = args.rtt.map_or(String::new(), |rtt| (rtt.as_micros() as f64 / 1e3).to_string());
-    let shell = Shell {
+    let shell = |rungs: Option<&str>| Shell {
         directory: scenario.directory.clone(),
         variables: vec![
             ("PROBE_DRILL", name.to_owned()),
-            ("PROBE_RUNGS", rungs.clone().unwrap_or_default()),
+            ("PROBE_RUNGS", rungs.unwrap_or_default().to_owned()),
             ("PROBE_SEED", args.seed.to_string()),
-            ("PROBE_RTT_MS", rtt_ms),
-            ("PROBE_LOSS_PERCENT", loss),
+            ("PROBE_RTT_MS", rtt_ms.clone()),
+            ("PROBE_LOSS_PERCENT", loss.clone()),
         ],
         limit: args.command_timeout,
     };
     if let Some(needs) = &scenario.needs
-        && let Err(why) = shell.run("needs", needs).await
+        && let Err(why) = shell(None).run("needs", needs).await
     {
         return Ok(Made::NotHere(format!("{why:#}")));
     }
-    let asked = [
-        (rungs.is_some(), &scenario.rungs, "--rungs", "rungs"),
-        (args.rtt.is_some() || args.loss.is_some(), &scenario.path, "--rtt and --loss", "path"),
-    ];
-    for (asked, command, option, what) in asked {
-        if asked {
-            let command = command.as_deref().with_context(|| format!("{option}: {name} has no command `{what}`"))?;
-            shell.run(what, command).await?;
-        }
+    let lacks = |option: &str, what: &str| format!("{option}: {name} has no command `{what}`");
+    let rungs_command = match &rungs {
+        Some(_) => Some(scenario.rungs.as_deref().with_context(|| lacks("--rungs", "rungs"))?),
+        None => None,
+    };
+    if args.rtt.is_some() || args.loss.is_some() {
+        let command = scenario.path.as_deref().with_context(|| lacks("--rtt and --loss", "path"))?;
+        shell(None).run("path", command).await?;
     }
-    if let Some(prepare) = &scenario.prepare {
-        shell.run("prepare", prepare).await?;
-    }
-    let null = if args.skip_null { None } else { Some(pass::make(args, scenario, &shell, false).await?) };
-    let broken_off = null.as_ref().is_some_and(|null| null.interrupted);
-    let measured = if args.null || broken_off { None } else { Some(pass::make(args, scenario, &shell, true).await?) };
+    let made = passes(args, scenario, &shell(rungs.as_deref()), rungs_command).await;
+    // Whatever came of it, the site is not left with fewer rungs than it had.
+    let restored = match rungs_command {
+        Some(command) => shell(None).run("rungs", command).await.map(drop),
+        None => Ok(()),
+    };
+    let (null, measured) = made?;
+    restored?;
     let traffic = args::traffic(args, &scenario.traffic, args.before)?;
     let targets = traffic.targets.iter().map(ToString::to_string).collect();
     Ok(Made::Report(Box::new(DrillReport {
@@ -129,15 +130,31 @@ async fn make(args: &DrillArgs, name: &str, scenario: &Scenario, rungs: Option<S
     })))
 }
 
+/// What is measured, under some rungs: without the failure and with it.
+async fn passes(
+    args: &DrillArgs,
+    scenario: &Scenario,
+    shell: &Shell,
+    rungs: Option<&str>,
+) -> Result<(Option<Pass>, Option<Pass>)> {
+    for (what, command) in [("rungs", rungs), ("prepare", scenario.prepare.as_deref())] {
+        if let Some(command) = command {
+            shell.run(what, command).await?;
+        }
+    }
+    let null = if args.skip_null { None } else { Some(pass::make(args, scenario, shell, false).await?) };
+    let broken_off = null.as_ref().is_some_and(|null| null.interrupted);
+    let measured = if args.null || broken_off { None } else { Some(pass::make(args, scenario, shell, true).await?) };
+    Ok((null, measured))
+}
+
 /// Prints a report, and writes its file.
 fn tell(args: &DrillArgs, report: DrillReport) -> Result<DrillReport> {
     if !args.json {
         writeln!(io::stdout().lock(), "{}", table::show(&report))?;
     }
     if let Some(out) = &args.out {
-        let rungs = report.rungs.as_ref().map_or(String::new(), |rungs| format!("-{}", rungs.replace([',', '/'], "+")));
-        let loss = args.loss.filter(|loss| *loss > 0.0).map_or(String::new(), |loss| format!("-loss-{loss}"));
-        let path = out.join(format!("{}{loss}{rungs}.json", report.drill.replace('/', "-")));
+        let path = out.join(report.file_stem() + ".json");
         fs::write(&path, serde_json::to_string(&report)? + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -70,11 +70,25 @@ async fn happen(
     after: Duration,
     session: &Session,
 ) -> Result<Happened> {
-    pause(args.ramp + args.before, session).await;
+    let begun = Instant::now();
+    let halfway = match scenario.halfway.as_deref().filter(|_| real) {
+        Some(command) => {
+            pause(args.ramp / 2, session).await;
+            Some(command).filter(|_| !session.is_interrupted())
+        }
+        None => None,
+    };
+    let prepared = match halfway {
+        Some(command) => shell.run("halfway", command).await.map(drop),
+        None => Ok(()),
+    };
+    if prepared.is_ok() {
+        pause((args.ramp + args.before).saturating_sub(begun.elapsed()), session).await;
+    }
     if let Some(ledger) = session.ledger() {
         ledger.mark();
     }
-    let inject = scenario.inject.as_deref().filter(|_| real && !session.is_interrupted());
+    let inject = scenario.inject.as_deref().filter(|_| real && prepared.is_ok() && !session.is_interrupted());
     let mut happened = Happened { failures: vec![Instant::now()], inject_took: Duration::ZERO, healed: None };
     let injected = match inject {
         None => Ok(()),
@@ -85,15 +99,16 @@ async fn happen(
         }),
     };
     session.wake();
-    if injected.is_ok() {
+    if prepared.is_ok() && injected.is_ok() {
         pause(after, session).await;
     }
-    let healed = match (inject, &scenario.heal) {
+    let healed = match (inject.or(halfway), &scenario.heal) {
         (Some(_), Some(command)) => {
             shell.run("heal", command).await.map(|outcome| happened.healed = Some(outcome.started))
         }
         _ => Ok(()),
     };
+    prepared?;
     injected?;
     healed?;
     pause(args.healed, session).await;

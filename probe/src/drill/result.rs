@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{Judged, NewFlows};
+use crate::units::show_us;
 
 /// The version of the shape.
 pub const SCHEMA: &str = "probe-drill/1";
@@ -27,7 +28,7 @@ pub struct DrillReport {
 }
 
 /// What it was made on and with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     pub started_at_unix_ms: u64,
     pub machine: String,
@@ -35,13 +36,17 @@ pub struct Setup {
     pub probe: String,
     pub command_line: String,
     pub way: String,
+    /// The round-trip time that was asked for; absent: as the way has it.
+    pub rtt_us: Option<u64>,
+    /// Likewise the packets lost each way.
+    pub loss_percent: Option<f64>,
     pub targets: Vec<String>,
     pub inject: Option<String>,
     pub heal: Option<String>,
 }
 
 /// One time that flows were opened and watched.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pass {
     /// The instants of the failures; with no failure, the one at which there would have been one.
     pub failures_us: Vec<u64>,
@@ -86,12 +91,38 @@ pub struct Saved {
 }
 
 impl DrillReport {
-    /// The name with its rungs, as files and headings have it.
+    /// The drill with all that it was made under, as headings have it: a page has the same drill many times.
     pub fn title(&self) -> String {
-        match &self.rungs {
-            Some(rungs) => format!("{} (rungs: {rungs})", self.drill),
-            None => self.drill.clone(),
+        let mut title = self.drill.clone();
+        if let Some(us) = self.setup.rtt_us {
+            title += &format!(", {} RTT", show_us(us));
         }
+        if let Some(percent) = self.lossy() {
+            title += &format!(", {percent} % loss");
+        }
+        if let Some(rungs) = &self.rungs {
+            title += &format!(", rungs: {rungs}");
+        }
+        title
+    }
+
+    /// The same as the name of a file, without its ending: what has another title has another file.
+    pub fn file_stem(&self) -> String {
+        let mut stem = self.drill.replace('/', "-");
+        if let Some(us) = self.setup.rtt_us {
+            stem += &format!("-rtt-{}ms", us as f64 / 1e3);
+        }
+        if let Some(percent) = self.lossy() {
+            stem += &format!("-loss-{percent}");
+        }
+        if let Some(rungs) = &self.rungs {
+            stem += &format!("-{}", rungs.replace([',', '/'], "+"));
+        }
+        stem
+    }
+
+    fn lossy(&self) -> Option<f64> {
+        self.setup.loss_percent.filter(|percent| *percent > 0.0)
     }
 
     /// The pass that counts.
@@ -103,5 +134,44 @@ impl DrillReport {
     pub fn is_clean(&self) -> bool {
         self.main()
             .is_some_and(|pass| !pass.interrupted && pass.total.survived + pass.total.untested == pass.total.flows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drills_made_under_other_conditions_have_other_titles_and_files() {
+        let told = |rtt_us, loss_percent, rungs: Option<&str>| {
+            let report = DrillReport {
+                schema: SCHEMA.to_owned(),
+                drill: "route-change".to_owned(),
+                summary: String::new(),
+                rungs: rungs.map(str::to_owned),
+                seed: 1,
+                setup: Setup { rtt_us, loss_percent, ..Setup::default() },
+                measured: None,
+                null: None,
+            };
+            [report.title(), report.file_stem()]
+        };
+        for (rtt_us, loss_percent, rungs, expected) in [
+            (None, None, None, ["route-change", "route-change"]),
+            (None, Some(0.0), None, ["route-change", "route-change"]),
+            (None, Some(1.0), Some("none"), ["route-change, 1 % loss, rungs: none", "route-change-loss-1-none"]),
+            (Some(10_000), None, None, ["route-change, 10.0 ms RTT", "route-change-rtt-10ms"]),
+            (
+                Some(500),
+                Some(0.5),
+                Some("mirror,chain"),
+                [
+                    "route-change, 500 us RTT, 0.5 % loss, rungs: mirror,chain",
+                    "route-change-rtt-0.5ms-loss-0.5-mirror+chain",
+                ],
+            ),
+        ] {
+            assert_eq!(told(rtt_us, loss_percent, rungs), expected);
+        }
     }
 }

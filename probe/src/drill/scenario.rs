@@ -4,9 +4,10 @@
 //! summary = "One host's servers are killed."
 //! needs = "test -d /run/site"          # optional; when it fails, the drill cannot be made here, for the reason it prints
 //! traffic = "--target 192.0.2.10"      # options of `probe run`
-//! rungs = "./rungs"                    # optional: puts the rungs of PROBE_RUNGS in force
+//! rungs = "./rungs"                    # optional: puts the rungs of PROBE_RUNGS in force; empty: the site's own again
 //! path = "./path"                      # optional: gives the way PROBE_RTT_MS and PROBE_LOSS_PERCENT
 //! prepare = "true"                     # optional: before the flows begin
+//! halfway = "true"                     # optional: when half of the flows have begun; heal ends what it makes, too
 //! inject = "./kill-servers h2"         # the failure
 //! heal = "./start-servers h2"          # optional: its end; after a drill that was broken off, too
 //! after = "6s"                         # optional: time between failure and heal, if not --after's
@@ -33,10 +34,11 @@ use serde::Deserialize;
 use crate::units::parse_duration;
 
 /// The drills, in the order of `all`.
-pub const DRILLS: [&str; 8] = [
+pub const DRILLS: [&str; 9] = [
     "table-loss",
     "partial-table-loss",
     "slr-failure",
+    "slr-failure-lagging",
     "route-change",
     "host-failure",
     "host-drain",
@@ -56,6 +58,7 @@ pub struct Scenario {
     pub rungs: Option<String>,
     pub path: Option<String>,
     pub prepare: Option<String>,
+    pub halfway: Option<String>,
     pub inject: Option<String>,
     pub heal: Option<String>,
     #[serde(default, deserialize_with = "duration")]

@@ -18,6 +18,8 @@ pub fn read(args: &DrillArgs, scenario: &Scenario, targets: Vec<String>) -> Setu
         probe: env!("CARGO_PKG_VERSION").to_owned(),
         command_line: command_line(std::env::args()),
         way: args.way(),
+        rtt_us: args.rtt.map(|rtt| rtt.as_micros() as u64),
+        loss_percent: args.loss,
         targets,
         inject: scenario.inject.clone(),
         heal: scenario.heal.clone(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::drill::result::DrillReport;
 
-const HEADER: &str = "drill,rungs,seed,pass,kind,flows,survived,moved,reset,failed,untested,recovery_p50_us,\
+const HEADER: &str = "drill,rtt_us,loss_percent,rungs,seed,pass,kind,flows,survived,moved,reset,failed,untested,recovery_p50_us,\
     recovery_p90_us,recovery_p99_us,recovery_max_us,wait_p99_us,datagrams_lost,segments_resent\r\n";
 
 /// All of it.
@@ -15,8 +15,8 @@ pub fn csv(drills: &[DrillReport]) -> String {
             let Some(pass) = pass else { continue };
             let kinds = pass.kinds.iter().map(|(kind, sums)| (kind.as_str(), sums)).chain([("all", &pass.total)]);
             for (kind, sums) in kinds {
-                let rungs = drill.rungs.as_deref().unwrap_or_default();
-                let _ = write!(out, "{},{},{},{name},{}", field(&drill.drill), field(rungs), drill.seed, field(kind));
+                let conditions = conditions(drill);
+                let _ = write!(out, "{},{conditions},{},{name},{}", field(&drill.drill), drill.seed, field(kind));
                 let recovery = &sums.recovery_us;
                 let numbers = [
                     sums.flows,
@@ -41,6 +41,13 @@ pub fn csv(drills: &[DrillReport]) -> String {
         }
     }
     out
+}
+
+/// What tells drills of one name apart; empty where nothing was asked for.
+fn conditions(drill: &DrillReport) -> String {
+    let rtt_us = drill.setup.rtt_us.map_or(String::new(), |us| us.to_string());
+    let loss = drill.setup.loss_percent.map_or(String::new(), |percent| percent.to_string());
+    format!("{rtt_us},{loss},{}", field(drill.rungs.as_deref().unwrap_or_default()))
 }
 
 fn field(text: &str) -> String {

@@ -95,15 +95,17 @@ fn section(out: &mut String, drill: &DrillReport) {
         kinds(out, pass);
         let _ = write!(
             out,
-            "<figure>{}<figcaption>Share of flows that had gone on. Solid: with the failure; dashed: without. Where the solid \
+            "<figure>{}<figcaption>{}: share of flows that had gone on. Solid: with the failure; dashed: without. Where the solid \
              line ends below 100 %, flows were lost.</figcaption></figure>",
-            ecdf::ecdf(drill)
+            ecdf::ecdf(drill),
+            Escaped(&drill.title())
         );
         let _ = write!(
             out,
-            "<figure>{}<figcaption>What arrived at the clients (of uploads: at the server), in steps of 100 ms.</figcaption>\
-             </figure>",
-            timeline::timeline(&drill.title(), pass)
+            "<figure>{}<figcaption>{}: what arrived at the clients (of uploads: at the server), in steps of 100 ms.\
+             </figcaption></figure>",
+            timeline::timeline(&drill.title(), pass),
+            Escaped(&drill.title())
         );
         facts(out, pass);
     }

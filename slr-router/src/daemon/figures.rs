@@ -103,11 +103,9 @@ impl Daemon {
         self.add_control(&mut snapshot);
         self.add_announcements(&mut snapshot);
         let claimed = self.claims.data_plane;
-        snapshot.recovered = vec![
-            ("mirror", self.core.plane().carried_on()?),
-            ("chain", claimed.pinned),
-            ("whohas", self.searching.counters().1.pinned),
-        ];
+        snapshot.recovered = vec![("mirror", self.core.plane().carried_on()?)];
+        snapshot.recovered.extend(self.claims.found());
+        snapshot.recovered.push(("whohas", self.searching.counters().1.pinned));
         snapshot.claims = vec![("pinned", claimed.pinned), ("known", claimed.known)];
         snapshot.claims.extend(self.claims.refused());
         snapshot.mirrors = self.mirrors.figures(Instant::now());

@@ -120,9 +120,15 @@ impl Daemon {
         }
     }
 
-    /// A peer tells of its flows.
+    /// Who is a peer by the configuration. A connection to another is closed without a word that it is lost.
+    pub(super) fn mirror_among(&mut self, peers: &BTreeSet<NodeName>) {
+        let others: Vec<_> = self.mirrors.peers.keys().filter(|name| !peers.contains(*name)).cloned().collect();
+        others.iter().for_each(|name| self.mirror_lost(name));
+    }
+
+    /// A peer tells of its flows. What was under way when it ceased to be one counts no more.
     pub(super) fn mirror_told(&mut self, name: &NodeName, batch: &Mirror) {
-        let Some(peer) = self.mirrors.peers.get_mut(name) else { return };
+        let Some(peer) = self.mirrors.peers.get_mut(name).filter(|peer| peer.is_open) else { return };
         let ack = peer.listener.handle(batch);
         for (host, flows) in &batch.hosts {
             let plane = self.core.plane();

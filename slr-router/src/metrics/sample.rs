@@ -43,7 +43,7 @@ pub fn sample() -> Snapshot {
             longest: Duration::from_millis(12),
             evaluation: Some(Duration::from_micros(800)),
         },
-        recovered: vec![("mirror", 80), ("chain", 120), ("whohas", 7)],
+        recovered: vec![("mirror", 80), ("same-answer", 90), ("chain", 30), ("whohas", 7)],
         claims: vec![("pinned", 120), ("known", 3), ("owned", 1)],
         mirrors: vec![Mirror {
             router: "slr2".parse().expect("a name"),

@@ -67,7 +67,9 @@ pub struct Search {
 pub struct Rungs {
     /// Told of by another member of the cluster, and gone on here.
     pub mirror: u64,
-    /// Found by a chain, and pinned since their host claimed them.
+    /// Searched for, and claimed by the host that their slot has now: the ring's answer was right.
+    pub same_answer: u64,
+    /// Searched for, and claimed by another host: one that their slot had before, or of a new connection its second choice.
     pub chain: u64,
     /// Found by asking other routers, and pinned.
     pub whohas: u64,
@@ -91,6 +93,7 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored, searching: 
         router.reasons()?.into_iter().map(|(reason, counter)| (reason, counter.packets)).collect();
     let of = |reason| packets.get(&reason).copied().unwrap_or_default();
     let pinned = claims.data_plane.pinned;
+    let [(_, same_answer), (_, chain)] = claims.found();
     Ok(serde_json::to_value(Recovery {
         orphans: Orphans {
             chain: of(RouterReason::FwdOrphanChain),
@@ -100,7 +103,7 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored, searching: 
             held: of(RouterReason::DropOrphanHeld),
             limited: of(RouterReason::DropOrphanLimit),
         },
-        rungs: Rungs { mirror: router.carried_on()?, chain: pinned, whohas: sent.pinned },
+        rungs: Rungs { mirror: router.carried_on()?, same_answer, chain, whohas: sent.pinned },
         claims: ClaimRows {
             pinned,
             known: claims.data_plane.known,
@@ -136,7 +139,8 @@ pub fn table(answer: &Recovery) -> String {
         ("chains that ended here, other routers asked", orphans.held, "packets"),
         ("chains that ended here, too many to ask", orphans.limited, "packets"),
         ("flows of other members of the cluster that went on here", rungs.mirror, "flows"),
-        ("flows found by a chain and pinned", rungs.chain, "flows"),
+        ("flows searched for that the ring's own answer found, pinned", rungs.same_answer, "flows"),
+        ("flows searched for that another host of their slot had, pinned", rungs.chain, "flows"),
         ("flows found by asking other routers and pinned", rungs.whohas, "flows"),
         ("flows that all other routers denied", search.nobody, "flows"),
         ("flows that not all other routers answered about", search.unanswered, "flows"),

@@ -16,6 +16,7 @@ use slr_testkit::topology::Topology;
 use crate::site::{Authority, TRUST_DOMAIN, program};
 
 mod config;
+mod shares;
 
 /// The SLRs; in `spare` the first is preferred.
 pub const SLRS: [&str; 2] = ["slr1", "slr2"];
@@ -34,7 +35,7 @@ const READY: Duration = Duration::from_secs(40);
 pub enum Kind {
     /// One cluster, one SLR preferred.
     Spare,
-    /// Two clusters, each with rings of its own; the first SLR is preferred.
+    /// Two clusters that see different loads, so that their rings differ; the first SLR is preferred.
     TwoSlr,
     /// One cluster, both active.
     Ecmp,
@@ -93,7 +94,8 @@ impl Pair {
             pair.start(node)?;
         }
         let expected: &[&str] = if pair.options.kind == Kind::Ecmp { &SLRS } else { &SLRS[..1] };
-        let serves = |pair: &Self, slr: &str| pair.is_served(slr) && pair.is_announced(slr, "normal");
+        let serves =
+            |pair: &Self, slr: &str| pair.is_served(slr) && pair.is_weighed(slr) && pair.is_announced(slr, "normal");
         let ready = |pair: &Self| SLRS.iter().all(|slr| serves(pair, slr)) && pair.is_routed(expected);
         let is_ready = holds_within(READY, || pair.ended().is_some() || ready(&pair));
         if let Some(node) = pair.ended() {

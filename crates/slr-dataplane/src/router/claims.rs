@@ -18,6 +18,8 @@ use crate::table::MapError;
 pub struct Claimed {
     /// Pinned to the host now.
     pub pinned: u64,
+    /// Of these, the flows that the ring would have sent there anyway: their host is the one that their slot has now.
+    pub same_answer: u64,
     /// They were already.
     pub known: u64,
     /// Refused: another host has the flow.
@@ -34,6 +36,7 @@ impl Claimed {
     /// Adds another batch.
     pub fn add(&mut self, other: &Self) {
         self.pinned += other.pinned;
+        self.same_answer += other.same_answer;
         self.known += other.known;
         self.owned += other.owned;
         self.not_served += other.not_served;
@@ -123,6 +126,7 @@ impl Router {
             match outcome {
                 Ok(Verdict::Free) => {
                     done.pinned += 1;
+                    done.same_answer += u64::from(self.placed(subnet, key, seed)? == Some(hop.id));
                     pinned(key);
                 }
                 Ok(Verdict::Known) => done.known += 1,

@@ -4,6 +4,7 @@
 //! the prefixes that it has: its rings, with what they remember, stay its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use slr_model::ClassName;
@@ -37,6 +38,12 @@ fn key(subnet: u16, client: IpNet) -> class_key {
 fn from_key(key: &class_key) -> Option<(u16, IpNet)> {
     let len = u8::try_from(key.len.checked_sub(SUBNET_BITS)?).ok()?;
     Some((u16::try_from(u32::from_be(key.subnet)).ok()?, addr::from_prefix(key.client, len)?))
+}
+
+/// The id of the class that the kernel's trie leads a client to; 0: none.
+pub fn class_of(subnet: u16, client: IpAddr, tables: &Tables) -> Result<u16, MapError> {
+    let found = tables.classes.get(&key(subnet, client.into()))?;
+    Ok(found.and_then(|id| u16::try_from(id).ok()).unwrap_or_default())
 }
 
 /// The prefixes of a class that some client of the subnet can be in.

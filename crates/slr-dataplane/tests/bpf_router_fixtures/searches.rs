@@ -12,7 +12,9 @@ use crate::common::{Bed, site};
 use crate::flows::only;
 use crate::frames::*;
 
-const PINNED: Claimed = Claimed { pinned: 1, known: 0, owned: 0, not_served: 0, no_hop: 0, table_full: 0 };
+/// By a host that its slot does not have now.
+const PINNED: Claimed =
+    Claimed { pinned: 1, same_answer: 0, known: 0, owned: 0, not_served: 0, no_hop: 0, table_full: 0 };
 
 /// Hosts that are searched, in this order.
 fn through(hosts: &[&str]) -> Vec<Leg> {

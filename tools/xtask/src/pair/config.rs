@@ -4,10 +4,23 @@ use std::fmt::Write;
 
 use anyhow::Result;
 
-use super::{Kind, Pair, SLRS, SUBNETS};
+use super::{HOSTS, Kind, Pair, SLRS, SUBNETS};
 
 /// Services of each subnet: nginx, the UDP echo, and whatever else a test starts.
 pub const SERVICES: usize = 3;
+
+/// What a host's load is to each SLR of `two-slr`, as two clusters would see it whose clients ask for different things. Weights
+/// are the inverse: each gives the host that it sees least of 4 of 7 flows, the other cluster gives it 1.
+pub fn load_seen(slr: &str, host: &str) -> f64 {
+    let place = HOSTS.iter().position(|other| *other == host).expect("a host");
+    let loads = [1.0, 0.5, 0.25];
+    if slr == SLRS[0] { loads[place] } else { loads[HOSTS.len() - 1 - place] }
+}
+
+/// Equal shares in a cluster; two clusters go by what each sees.
+pub fn cost(kind: Kind, slr: &str) -> String {
+    if kind == Kind::TwoSlr { format!("loads.seen_by_{slr}") } else { "1.0 / weight".to_owned() }
+}
 
 fn number(node: &str) -> &str {
     node.trim_start_matches(|c: char| c.is_ascii_alphabetic())
@@ -53,33 +66,41 @@ fn router(pair: &Pair, slr: &str) -> String {
     let mut text = format!(
         "[node]\nname = \"{slr}\"\n\n[tunnel]\naddresses = {:?}\nsources = {:?}\n\n[dataplane]\n\
          interfaces = [\"to-internet\"]\nxdp = \"native\"\npin_path = {:?}\nflows_per_family = 100000\n\n[admin]\n\
-         socket = {:?}\n\n[policy]\ncost = \"1.0 / weight\"\nbudget = 1.0\nslow_start_s = 0\n\n[control]\nlisten = {}\n\
+         socket = {:?}\n\n[policy]\ncost = \"{}\"\nbudget = 1.0\nslow_start_s = 0\n\n[control]\nlisten = {}\n\
          {}state_dir = {:?}\n\n[announce]\n{}\n",
         addresses(slr),
         sources(slr),
         pair.lab.pin_dir(slr),
         pair.socket(slr),
+        cost(pair.options.kind, slr),
         listening(slr),
         pair.authority.files(slr).toml(),
         pair.lab.dir().join(format!("{slr}-state")),
         pair.options.announce,
     );
-    if pair.options.kind != Kind::TwoSlr {
+    let apart = pair.options.kind == Kind::TwoSlr;
+    if !apart {
         for peer in SLRS.into_iter().filter(|peer| *peer != slr) {
             text += &neighbour("peer", peer);
         }
     }
     for (name, subnet) in ["web4", "web6"].iter().zip(SUBNETS) {
         let _ = write!(text, "\n[[subnet]]\nname = \"{name}\"\nprefix = \"{subnet}\"\n");
+        if apart {
+            // Where a flow's first SLR has placed it by another ring, its datagrams have to be searched for, too.
+            text += "orphan = \"chain-udp\"\n";
+        }
     }
     text
 }
 
 fn hostd(pair: &Pair, host: &str) -> Result<String> {
+    let apart = pair.options.kind == Kind::TwoSlr;
     let mut text = format!(
-        "[host]\nname = \"{host}\"\n\n[tunnel]\naddresses = {:?}\n\n[dataplane]\ninterfaces = [\"to-site\"]\n\
+        "[host]\nname = \"{host}\"\n{}\n[tunnel]\naddresses = {:?}\n\n[dataplane]\ninterfaces = [\"to-site\"]\n\
          xdp = \"native\"\npin_path = {:?}\ncgroup = {:?}\n\n[admin]\nsocket = {:?}\n\n[drain]\non_stop_s = 0\n\n[control]\n\
          {}state_dir = {:?}\n",
+        if apart { "load = \"0.5\"\n" } else { "" },
         addresses(host),
         pair.lab.pin_dir(host),
         pair.lab.cgroup_dir(host)?,
@@ -89,6 +110,13 @@ fn hostd(pair: &Pair, host: &str) -> Result<String> {
     );
     for slr in SLRS {
         text += &neighbour("parent", slr);
+        if apart {
+            let load = load_seen(slr, host);
+            let _ = write!(
+                text,
+                "\n[[load]]\nname = \"seen_by_{slr}\"\nsource = \"command\"\ncommand = [\"/bin/echo\", \"{load}\"]\n"
+            );
+        }
     }
     let checks = [
         ("tcp/80", r#"{ kind = "http", path = "/who" }"#),
