@@ -56,18 +56,19 @@ between_slrs() {
 		for way in 'from fd00:1:1::2 to fd00:1:2::2' 'from fd00:1:2::2 to fd00:1:1::2'; do ip -6 rule $1 \$way blackhole; done"
 }
 slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
-# rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror and chain, with commas; or none. Without
-# a rung for them, packets of flows that an SLR does not know are dropped there. The configuration of the start is kept beside;
+# rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror, chain and whohas (which is after a chain
+# only), with commas; or none. Without a rung for them, packets of flows that an SLR does not know are dropped there. The configuration of the start is kept beside;
 # an empty LIST puts it in force again.
 rungs() {
-	orphan=drop mirror=
+	orphan=drop mirror= ask=false
 	for rung in $(echo "$1" | tr , ' '); do
 		case $rung in
 			none) ;;
 			same-answer) if [ $orphan = drop ]; then orphan=ring; fi ;;
 			chain) orphan= ;; # as it is configured: the default, or for UDP too
 			mirror) mirror=yes ;;
-			*) echo "no rung is called $rung: there are same-answer, mirror, chain, none" >&2; return 2 ;;
+			whohas) ask=true ;;
+			*) echo "no rung is called $rung: there are same-answer, mirror, chain, whohas, none" >&2; return 2 ;;
 		esac
 	done
 	for slr in $(slrs); do
@@ -80,10 +81,11 @@ rungs() {
 			continue
 		fi
 		if [ ! -e "$config.whole" ]; then cp "$config" "$config.whole"; fi
-		awk -v orphan=$orphan -v mirror=$mirror '
+		awk -v orphan=$orphan -v mirror=$mirror -v ask=$ask '
 			/^\[/ { in_peer = $0 == "[[peer]]" }
 			in_peer && !mirror || orphan && /^orphan = / { next }
 			{ print }
+			$0 == "[control]" { print "ask_others = " ask }
 			orphan && $0 == "[[subnet]]" { print "orphan = \"" orphan "\"" }' "$config.whole" >"$config.new"
 		mv "$config.new" "$config"
 		router "$slr" reload >&2

@@ -15,17 +15,11 @@ use xtask::traffic;
 
 const SOON: Duration = Duration::from_secs(20);
 /// Of each kind.
-const FLOWS: usize = 20;
+const FLOWS: usize = 40;
 const ANNOUNCE: &str = "announce_after_ms = 1000\nwithdraw_after_ms = 500\nlowered_ms = 1500\naway_s = 6";
 /// The second router's rings for IPv6 have never had h1.
 const WITHOUT_H1: &str = "\n[[subnet.class]]\nname = \"all\"\nclients = [\"::/0\"]\n\n[[subnet.rule]]\nclass = \"all\"\n\
                           hosts = [\"h2\", \"h3\"]\n";
-
-fn neighbour(name: &str, number: u8) -> String {
-    format!(
-        "\n[[neighbour]]\nname = \"{name}\"\naddresses = [\"10.1.{number}.2:6100\", \"[fd00:1:{number}::2]:6100\"]\n"
-    )
-}
 
 /// Chains pass from each host to each other one, and on to both routers, once they have told.
 fn await_chains(pair: &Pair) {
@@ -41,10 +35,12 @@ fn await_chains(pair: &Pair) {
 
 /// Two clusters of one SLR each that know each other.
 fn neighbours(prefix: &str) -> Pair {
-    let mut options = PairOptions { announce: ANNOUNCE.to_owned(), ..PairOptions::new(Kind::TwoSlr) };
-    options.tables.insert("slr1".to_owned(), neighbour("slr2", 2));
-    options.tables.insert("slr2".to_owned(), format!("{WITHOUT_H1}{}", neighbour("slr1", 1)));
+    let options = PairOptions { announce: ANNOUNCE.to_owned(), ..PairOptions::new(Kind::TwoSlr) };
     let pair = Pair::up(prefix, options).unwrap();
+    let path = pair.config_path("slr2");
+    let text = std::fs::read_to_string(&path).unwrap() + WITHOUT_H1;
+    std::fs::write(&path, text).unwrap();
+    pair.tell("slr2", &["reload"]).unwrap();
     start_servers(pair.lab()).unwrap();
     await_chains(&pair);
     // Whoever is met has its tunnel resolved; then flows can go through it.
@@ -86,7 +82,7 @@ fn begin_flows(pair: &Pair) -> (traffic::Running, u64) {
     let all = |pair: &Pair| ["h1", "h2", "h3"].map(|host| pinned_to(pair, "slr1", host)).iter().sum::<u64>();
     eventually(SOON, "flows at the first router", || all(pair) >= 2 * FLOWS as u64);
     let on_h1 = pinned_to(pair, "slr1", "h1");
-    assert!(on_h1 > 3, "{on_h1} of {} flows are on h1", 2 * FLOWS);
+    assert!(on_h1 > 2, "{on_h1} of {} flows are on h1", 2 * FLOWS);
     (running, on_h1)
 }
 

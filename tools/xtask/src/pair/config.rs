@@ -79,10 +79,8 @@ fn router(pair: &Pair, slr: &str) -> String {
         pair.options.announce,
     );
     let apart = pair.options.kind == Kind::TwoSlr;
-    if !apart {
-        for peer in SLRS.into_iter().filter(|peer| *peer != slr) {
-            text += &neighbour("peer", peer);
-        }
+    for other in SLRS.into_iter().filter(|other| *other != slr) {
+        text += &neighbour(if apart { "neighbour" } else { "peer" }, other);
     }
     for (name, subnet) in ["web4", "web6"].iter().zip(SUBNETS) {
         let _ = write!(text, "\n[[subnet]]\nname = \"{name}\"\nprefix = \"{subnet}\"\n");
