@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> Result<bool> {
     scenes.check("replies went straight to the clients: the SLR saw none", returned == 0);
 
     let report = scenes
-        .step("a link of 1,400 bytes between the site and every host: 10 MB up, 10 MB down", || narrow_link(&site))?;
+        .step("a link of 1,320 bytes between the site and every host: 10 MB up, 10 MB down", || narrow_link(&site))?;
     println!("{}", tables::kinds(&report));
     scenes.check("every transfer completed", report.total("failed") == 0);
 
@@ -174,7 +174,7 @@ fn real_traffic(site: &Site, requests: u32) -> Result<Report> {
 
 fn narrow_link(site: &Site) -> Result<Report> {
     for host in HOSTS {
-        site.lab().set_mtu("site", host, 1400)?;
+        site.lab().set_mtu("site", host, 1320)?;
     }
     let words = format!(
         "{} --flow upload=4 --upload-path /upload/demo --upload-bytes 10M --flow download=4 --download-path /bytes/10M",
