@@ -8,8 +8,10 @@
 pub mod control;
 pub mod dataplane;
 pub mod machine;
+pub mod process;
 pub mod results;
 pub mod rings;
 pub mod statistics;
 pub mod target;
 pub mod throughput;
+pub mod usage;
