@@ -1,6 +1,6 @@
 //! `slr-router run`: one loop around [`core`], one thing per turn.
 //!
-//! Everything runs on one thread: the loop owns the data plane, the netlink watcher and the admin socket's connections are
+//! Everything that decides runs on one thread: the loop owns the data plane, the netlink watcher and the admin socket's connections are
 //! tasks beside it. Ending the loop ends nothing in the kernel: program, tables and links stay pinned and go on forwarding.
 
 mod announcing;

@@ -28,8 +28,11 @@ mod load_skeleton {
     include!(concat!(env!("OUT_DIR"), "/load.skel.rs"));
 }
 
+mod pinned;
+
 pub use floor_skeleton::types::{floor_value, floor_value_v6};
-pub use load_skeleton::types::load_settings;
+pub use load_skeleton::types::{load_flows, load_settings};
+pub use pinned::Pinned;
 
 // SAFETY: integers only, all of 32 bits: nothing is padded.
 unsafe impl Pod for floor_value {}
@@ -38,6 +41,8 @@ unsafe impl Pod for floor_value_v6 {}
 
 // SAFETY: integers only, each at a multiple of its size, and the struct's size is the sum of theirs.
 unsafe impl Pod for load_settings {}
+// SAFETY: as above.
+unsafe impl Pod for load_flows {}
 
 const LOAD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/load.bpf.o"));
 const PASS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pass.bpf.o"));
@@ -159,9 +164,11 @@ pub fn single_shots(
 pub struct Load {
     loaded: Loaded,
     settings: Table<u32, load_settings>,
+    flows: Table<u32, load_flows>,
     sunk: PerCpu<counter>,
 }
 
+const FLOW_GENERATOR: &str = "slr_generate_flows";
 /// Frames that the kernel keeps in flight at once: what NAPI takes in one turn.
 const LIVE_BATCH: u32 = 64;
 
@@ -170,8 +177,9 @@ impl Load {
     pub fn new() -> Result<Self, LoadError> {
         let loaded = Loaded::load(&Spec { name: "load program", bytes: LOAD, capacities: &[], pins: None })?;
         let settings = Table::open(&loaded, "load_config")?;
+        let flows = Table::open(&loaded, "load_flows_config")?;
         let sunk = PerCpu::open(&loaded, "load_sunk")?;
-        Ok(Self { loaded, settings, sunk })
+        Ok(Self { loaded, settings, flows, sunk })
     }
 
     /// Where the frames go and which flows they are of.
@@ -182,6 +190,12 @@ impl Load {
     /// Sends back what it gets: the zero of throughput.
     pub fn reflector(&self) -> BorrowedFd<'_> {
         self.loaded.program("slr_reflect").expect("the object has this program")
+    }
+
+    /// The program behind [`Load::send_flows`]. While it is attached anywhere, a call costs microseconds: otherwise the kernel
+    /// patches it into its table of direct calls and out again each time, and waits milliseconds for all CPUs to notice.
+    pub fn flow_generator(&self) -> BorrowedFd<'_> {
+        self.loaded.program(FLOW_GENERATOR).expect("the object has this program")
     }
 
     /// Counts frames and drops them.
@@ -198,7 +212,17 @@ impl Load {
     /// Send `frames` copies of a packet through the generator, as real frames, from this thread's CPU and in its network
     /// namespace. Returns when all are sent; a signal ends it early with [`io::ErrorKind::Interrupted`].
     pub fn send(&self, packet: &[u8], frames: u32) -> io::Result<()> {
-        let generator = self.loaded.program("slr_generate").expect("the object has this program");
+        self.send_by("slr_generate", packet, frames)
+    }
+
+    /// Likewise, one frame each of flows in a row, from `flows.next` on.
+    pub fn send_flows(&self, flows: &load_flows, packet: &[u8], frames: u32) -> io::Result<()> {
+        self.flows.put(&0, flows).map_err(io::Error::other)?;
+        self.send_by(FLOW_GENERATOR, packet, frames)
+    }
+
+    fn send_by(&self, generator: &str, packet: &[u8], frames: u32) -> io::Result<()> {
+        let generator = self.loaded.program(generator).expect("the object has this program");
         // SAFETY: an all-zero options struct is valid; `sz` says how much of it there is.
         let mut options: libbpf_sys::bpf_test_run_opts = unsafe { std::mem::zeroed() };
         options.sz = size_of_val(&options) as u64;

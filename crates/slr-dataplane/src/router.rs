@@ -20,6 +20,7 @@ mod layout;
 mod mirror;
 mod moved;
 mod new_pins;
+mod own_pins;
 mod pending;
 mod pins;
 mod place;
@@ -44,7 +45,7 @@ use slr_model::FlowKey;
 use thiserror::Error;
 
 pub use crate::object::LoadError;
-pub use crate::table::MapError;
+pub use crate::table::{MapError, Part};
 pub use crate::xdp::{AttachError, Attachment, XdpMode};
 pub use apply::{Applied, ApplyError};
 pub use capacity::TableUse;
@@ -52,9 +53,10 @@ pub use census::{Census, FlowShare};
 pub use claims::Claimed;
 pub use desired::{Class, Config, Desired, Host, Link, Route, Subnet};
 pub use held::{HeldReader, Orphan};
-pub use mirror::{Mirrored, OwnPin, REFRESH_S};
+pub use mirror::{Mirrored, REFRESH_S};
 pub use moved::Moved;
 pub use new_pins::{NewPinReader, NewPins};
+pub use own_pins::{OwnPin, OwnPins};
 pub use report::{Counter, FlowCount, FlowStatus, HopStatus, RouteStatus, SubnetStatus, Usage};
 pub use sweep::{SweepPolicy, SweepReport};
 
@@ -158,6 +160,8 @@ pub struct Router {
     older: Vec<PathBuf>,
     attachments: Vec<Attachment>,
     census: Census,
+    /// A sweep under way.
+    sweeping: Option<sweep::Sweep>,
     /// What sweeps have forgotten of this member's flows, for those who mirror them; `None`: nobody does.
     forgotten: Option<Vec<FlowKey>>,
 }
@@ -218,6 +222,7 @@ impl Router {
             older: older.into_iter().map(|(_, path)| path).collect(),
             attachments: Vec::new(),
             census: Census::default(),
+            sweeping: None,
             forgotten: None,
         };
         Ok((router, adoption))

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Elements a batched read asks for at once: enough to make the call's cost vanish, 0.5 MiB at the largest element.
-const BATCH: usize = 8192;
+mod walk;
+pub use walk::{BATCH, Walk};
 
 fn check(ret: i32) -> io::Result<i32> {
     if ret < 0 { Err(io::Error::from_raw_os_error(-ret)) } else { Ok(ret) }
@@ -88,56 +88,17 @@ pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     check(unsafe { libbpf_sys::bpf_obj_pin(object.as_raw_fd(), path.as_ptr()) }).map(drop)
 }
 
-/// Read a hash map with all its elements, `visit`ing (key, value). `lookup_batch` of libbpf-rs 0.27 stops at the first
-/// short batch; only ENOENT means the end. An element that is added or deleted meanwhile may be missed or seen twice.
+/// Read a hash map with all its elements, `visit`ing (key, value). An element that is added or deleted meanwhile may be missed
+/// or seen twice.
 pub fn for_each(
     map: BorrowedFd<'_>,
     key_size: usize,
     value_size: usize,
     mut visit: impl FnMut(&[u8], &[u8]),
 ) -> io::Result<()> {
-    let mut capacity = BATCH;
-    let mut cursor = vec![0u8; key_size.max(8)];
-    let mut next = cursor.clone();
-    let mut first = true;
-    let mut keys = vec![0u8; capacity * key_size];
-    let mut values = vec![0u8; capacity * value_size];
-    loop {
-        let mut count = u32::try_from(capacity).expect("a batch is small");
-        let from = if first { std::ptr::null_mut() } else { cursor.as_mut_ptr().cast() };
-        // SAFETY: the buffers hold `count` keys and values of the map's sizes, the cursors one key each.
-        let ret = unsafe {
-            libbpf_sys::bpf_map_lookup_batch(
-                map.as_raw_fd(),
-                from,
-                next.as_mut_ptr().cast(),
-                keys.as_mut_ptr().cast(),
-                values.as_mut_ptr().cast(),
-                &mut count,
-                std::ptr::null(),
-            )
-        };
-        let end = match check(ret) {
-            Ok(_) => false,
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => true,
-            // One bucket holds more than the whole batch: take more at once.
-            Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && capacity < 1 << 20 => {
-                capacity *= 2;
-                keys.resize(capacity * key_size, 0);
-                values.resize(capacity * value_size, 0);
-                continue;
-            }
-            Err(e) => return Err(e),
-        };
-        for i in 0..count as usize {
-            visit(&keys[i * key_size..][..key_size], &values[i * value_size..][..value_size]);
-        }
-        if end {
-            return Ok(());
-        }
-        first = false;
-        std::mem::swap(&mut cursor, &mut next);
-    }
+    let mut walk = Walk::new(key_size, value_size);
+    while walk.go_on(map, &mut visit)? {}
+    Ok(())
 }
 
 /// The values of an array's first `count` elements, one behind the other, in one call (per-CPU arrays: since Linux 5.13).

@@ -3,6 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 use thiserror::Error;
@@ -10,6 +11,10 @@ use thiserror::Error;
 use crate::abi::Pod;
 use crate::object::{LoadError, Loaded};
 use crate::sys;
+
+mod walk;
+
+pub use walk::{Part, Walk};
 
 /// A table could not be read or written.
 #[derive(Debug, Error)]
@@ -43,6 +48,16 @@ impl<K: Pod, V: Pod> Table<K, V> {
         let map = loaded.map(name)?;
         assert_eq!(map.key_size() as usize, size_of::<K>(), "{name}: abi.h is the source of both");
         assert_eq!(map.value_size() as usize, size_of::<V>(), "{name}: abi.h is the source of both");
+        Ok(Self { map, name, types: PhantomData })
+    }
+
+    /// The map that another process has pinned.
+    pub fn pinned(path: &Path, name: &'static str) -> Result<Self, MapError> {
+        let failed = |source| MapError { table: name, action: "open", source };
+        let map = MapHandle::from_pinned_path(path).map_err(|e| failed(io_error(e)))?;
+        if (map.key_size() as usize, map.value_size() as usize) != (size_of::<K>(), size_of::<V>()) {
+            return Err(failed(io::Error::other("it is of another version")));
+        }
         Ok(Self { map, name, types: PhantomData })
     }
 
@@ -129,6 +144,12 @@ impl<V: Pod> PerCpu<V> {
     /// The map of this name.
     pub fn open(loaded: &Loaded, name: &'static str) -> Result<Self, LoadError> {
         Ok(Self { map: loaded.map(name)?, name, types: PhantomData })
+    }
+
+    /// The map that another process has pinned.
+    pub fn pinned(path: &Path, name: &'static str) -> Result<Self, MapError> {
+        let failed = |e| MapError { table: name, action: "open", source: io_error(e) };
+        Ok(Self { map: MapHandle::from_pinned_path(path).map_err(failed)?, name, types: PhantomData })
     }
 
     /// Visit the values of all CPUs at the indexes below `count`, in one call of the kernel.

@@ -16,7 +16,7 @@ mod tests;
 pub use lags::{LagView, Lags};
 pub use listener::{Listener, ListenerView};
 pub use slr_wire::MirrorKind;
-pub use teller::{LAG_MAX, Output, QUEUE_MAX, Teller, TellerView, Told, WINDOW};
+pub use teller::{LAG_MAX, LATE, Output, QUEUE_MAX, Teller, TellerView, Told, WINDOW};
 
 /// What a mirror is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,6 +30,8 @@ pub struct Mirror {
     pub age_ms: u32,
     /// With it the receiver has been told of all flows that the sender has.
     pub complete: bool,
+    /// Flows that the sender has pinned before this batch are missing: it is late, or tells everything again.
+    pub lagging: bool,
     /// By host, at least one flow each, IPv4 first; at most [`bounds::MIRROR_FLOWS_MAX`] in all, or none.
     pub hosts: BTreeMap<NodeName, Vec<FlowKey>>,
 }
@@ -84,6 +86,7 @@ impl Mirror {
             kind,
             age_ms: found.age_ms,
             complete: found.complete,
+            lagging: found.lagging,
             hosts: found.hosts.iter().map(read).collect::<Result<_, DecodeError>>()?,
         })
     }
@@ -104,6 +107,7 @@ impl Mirror {
             kind: kind.into(),
             age_ms: self.age_ms,
             complete: self.complete,
+            lagging: self.lagging,
             hosts: hosts.collect(),
         }
     }
@@ -138,6 +142,7 @@ mod tests {
             kind: 1,
             age_ms: 0,
             complete: false,
+            lagging: false,
             hosts: vec![host("h1", 511), host("h2", 1)],
         };
         assert_eq!(Mirror::read(good.clone()).unwrap().len(), 512);
@@ -164,7 +169,7 @@ mod tests {
         let name = |n: u16| format!("{n:063}").parse::<NodeName>().unwrap();
         let hosts = (0..bounds::MIRROR_FLOWS_MAX as u16).map(|n| (name(n), vec![flow(n)])).collect();
         let kind = MirrorKind::Proven;
-        let batch = Mirror { sequence: u64::MAX, kind, age_ms: u32::MAX, complete: true, hosts };
+        let batch = Mirror { sequence: u64::MAX, kind, age_ms: u32::MAX, complete: true, lagging: true, hosts };
         let frame = Message::Mirror(batch.clone()).encode_frame().unwrap();
         assert_eq!(Message::decode(&frame[4..]), Ok(Message::Mirror(batch)));
     }

@@ -141,12 +141,27 @@ fn vectors() -> Vec<(Message, &'static str)> {
                 kind: MirrorKind::New,
                 age_ms: 21,
                 complete: true,
+                lagging: false,
                 hosts: BTreeMap::from([
                     ("h1".parse().unwrap(), vec!["tcp 198.51.100.7:40000 > 192.0.2.9:80".parse().unwrap()]),
                     ("h2".parse().unwrap(), vec!["udp [2001:db8::7]:40000 > [2001:db8:1::9]:53".parse().unwrap()]),
                 ]),
             }),
             "724a08071001181520012a130a026831120dc6336407c00002099c400050062a2b0a0268321a2520010db800000000000000000000000720010db80001000000000000000000099c40003511",
+        ),
+        (
+            Message::Mirror(Mirror {
+                sequence: 8,
+                kind: MirrorKind::Proven,
+                age_ms: 150,
+                complete: false,
+                lagging: true,
+                hosts: BTreeMap::from([(
+                    "h1".parse().unwrap(),
+                    vec!["tcp 198.51.100.7:40000 > 192.0.2.9:80".parse().unwrap()],
+                )]),
+            }),
+            "721e080810021896012a130a026831120dc6336407c00002099c400050063001",
         ),
         (Message::MirrorAck(MirrorAck { sequence: 7, resync: true }), "7a0408071001"),
         (

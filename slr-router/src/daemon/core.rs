@@ -53,6 +53,8 @@ const ATTACH_AGAIN: Duration = Duration::from_secs(5);
 /// How often flows are aged. A flow lives this much longer than its time-out.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(SWEEP_S as u64);
 const SWEEP_S: u32 = 5;
+/// How often the walk that forgets silent flows goes on: between two of its parts everything else has its turn.
+const SWEEP_ON_EVERY: Duration = Duration::from_millis(10);
 
 /// A configuration with the hosts of its hosts file.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,8 +223,9 @@ impl<P: Plane> Core<P> {
             Timer::Attach => self.follow_interfaces(),
             Timer::Sweep => {
                 self.timers.set(Timer::Sweep, now + SWEEP_EVERY);
-                self.sweep();
+                self.age(now);
             }
+            Timer::SweepOn => self.sweep(now),
         }
         self.mind_interfaces(now);
         output
@@ -411,11 +414,22 @@ impl<P: Plane> Core<P> {
         self.in_force.as_ref().is_some_and(|loaded| loaded.settings.dataplane.interfaces.iter().any(missing))
     }
 
-    fn sweep(&mut self) {
-        let Some(loaded) = &self.in_force else { return };
-        match self.plane.sweep(SWEEP_S, &loaded.settings.dataplane.sweep) {
-            Ok(report) => tracing::debug!(?report, "flows aged"),
+    fn age(&mut self, now: Instant) {
+        if self.in_force.is_none() {
+            return;
+        }
+        match self.plane.age(SWEEP_S) {
+            Ok(()) => self.timers.set_earlier(Timer::SweepOn, now),
             Err(error) => tracing::warn!("flows are not aged: {error:#}"),
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let Some(loaded) = &self.in_force else { return };
+        match self.plane.sweep(&loaded.settings.dataplane.sweep) {
+            Ok(Some(report)) => tracing::debug!(?report, "flows aged"),
+            Ok(None) => self.timers.set(Timer::SweepOn, now + SWEEP_ON_EVERY),
+            Err(error) => tracing::warn!("silent flows are not forgotten: {error:#}"),
         }
     }
 }

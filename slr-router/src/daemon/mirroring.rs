@@ -5,16 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slr_dataplane::router::{Mirrored, NewPinReader, OwnPin, REFRESH_S};
+use slr_dataplane::router::{MapError, Mirrored, NewPinReader, OwnPins, Router};
 use slr_model::{FlowKey, NodeName};
-use slr_session::mirror::{Listener, MirrorKind, Output, Teller, Told};
+use slr_session::mirror::{LATE, Listener, MirrorKind, Output, State, Teller, TellerView, Told};
 use slr_wire::{Message, Mirror, MirrorAck};
 
 use super::Daemon;
 use crate::metrics;
 
+mod walks;
+use walks::Walks;
+
 /// How often the program's records are read while a peer is there: what a failure loses, and fifty calls of the kernel a second.
 const READ_EVERY: Duration = Duration::from_millis(20);
+/// The same while there are more of them than are read at once: what comes in has its turn in between.
+const READ_ON_EVERY: Duration = Duration::from_millis(2);
 /// How often a peer is asked for everything at most, when a host that its flows were refused for is there now.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
@@ -28,14 +33,19 @@ pub struct Peer {
     /// Hosts that were not there when it told of their flows. Bounded by the hosts of a site.
     missing: BTreeSet<NodeName>,
     is_open: bool,
+    /// On which it is told of all own flows.
+    walk: Option<OwnPins>,
 }
 
 /// All peers', and what is read for them.
 pub struct Mirrors {
     pub peers: BTreeMap<NodeName, Peer>,
     reader: Option<NewPinReader>,
+    /// When the program's records are read next.
+    read_due: Instant,
+    /// When the last of them had been read: those that are read now were made since.
     read_at: Instant,
-    refreshed_at: Instant,
+    walks: Walks,
     asked_at: Instant,
     /// Records that the program had no room for.
     pub lost: u64,
@@ -43,12 +53,20 @@ pub struct Mirrors {
 
 impl Mirrors {
     pub fn new(now: Instant) -> Self {
-        Self { peers: BTreeMap::new(), reader: None, read_at: now, refreshed_at: now, asked_at: now, lost: 0 }
+        Self {
+            peers: BTreeMap::new(),
+            reader: None,
+            read_due: now,
+            read_at: now,
+            walks: Walks::new(now),
+            asked_at: now,
+            lost: 0,
+        }
     }
 
     /// When [`Daemon::mirror`] has something to do; nothing while no peer is there.
     pub fn due(&self) -> Option<Instant> {
-        self.peers.values().any(|peer| peer.is_open).then(|| self.read_at + READ_EVERY)
+        self.peers.values().any(|peer| peer.is_open).then_some(self.read_due)
     }
 
     /// What became of all peers' flows here.
@@ -58,10 +76,19 @@ impl Mirrors {
         sum
     }
 
+    /// Where the telling of a peer stands. What the program has recorded and nobody has read for too long is late, too.
+    pub fn told(&self, peer: &Peer, now: Instant) -> TellerView {
+        let mut view = peer.teller.view(now);
+        if view.state == State::Warm && now.saturating_duration_since(self.read_at) > LATE {
+            view.state = State::Lagging;
+        }
+        view
+    }
+
     /// For the metrics' page.
     pub fn figures(&self, now: Instant) -> Vec<metrics::Mirror> {
         let figures = |(name, peer): (&NodeName, &Peer)| {
-            let (told, received) = (peer.teller.view(now), peer.received);
+            let (told, received) = (self.told(peer, now), peer.received);
             let lags = [("p50", told.lag.p50), ("p99", told.lag.p99), ("max", told.lag.max)];
             let mut flows = vec![
                 ("sent", told.flows_sent),
@@ -97,14 +124,30 @@ impl Mirrors {
     }
 }
 
-fn own(pin: OwnPin) -> Told {
-    let kind = if pin.proven { MirrorKind::Proven } else { MirrorKind::New };
-    Told { host: pin.host, flow: pin.flow, kind }
+/// Puts a peer's flows where they belong.
+fn take(plane: &Router, peer: &mut Peer, batch: &Mirror) -> Result<(), MapError> {
+    if batch.kind == MirrorKind::Forgotten {
+        peer.received.add(&plane.unmirror(batch.hosts.values().flatten())?);
+        return Ok(());
+    }
+    let mut pinning = plane.pinning()?;
+    for (host, flows) in &batch.hosts {
+        if !pinning.takes(host) {
+            peer.missing.insert(host.clone());
+        }
+        peer.received.add(&pinning.pin(host, flows, batch.kind == MirrorKind::Proven)?);
+    }
+    Ok(())
 }
 
 impl Daemon {
     /// A conversation with a peer begins.
     pub(super) fn mirror_met(&mut self, name: &NodeName) {
+        if self.mirrors.due().is_none() {
+            // What was recorded while nobody was there to be told is in the table, which is told now.
+            let now = Instant::now();
+            (self.mirrors.reader, self.mirrors.read_due, self.mirrors.read_at) = (None, now, now);
+        }
         let peer = self.mirrors.peers.entry(name.clone()).or_default();
         peer.is_open = true;
         peer.teller.connected();
@@ -114,7 +157,7 @@ impl Daemon {
     /// And ends.
     pub(super) fn mirror_lost(&mut self, name: &NodeName) {
         if let Some(peer) = self.mirrors.peers.get_mut(name) {
-            peer.is_open = false;
+            (peer.is_open, peer.walk) = (false, None);
             peer.teller.disconnected();
             peer.listener.disconnected();
         }
@@ -130,21 +173,8 @@ impl Daemon {
     pub(super) fn mirror_told(&mut self, name: &NodeName, batch: &Mirror) {
         let Some(peer) = self.mirrors.peers.get_mut(name).filter(|peer| peer.is_open) else { return };
         let ack = peer.listener.handle(batch);
-        for (host, flows) in &batch.hosts {
-            let plane = self.core.plane();
-            let done = match batch.kind {
-                MirrorKind::Forgotten => plane.unmirror(flows),
-                kind => plane.mirror(host, flows, kind == MirrorKind::Proven),
-            };
-            match done {
-                Ok(done) => {
-                    if done.no_hop + done.host_down > 0 {
-                        peer.missing.insert(host.clone());
-                    }
-                    peer.received.add(&done);
-                }
-                Err(error) => tracing::warn!(peer = %name, "flows are not mirrored: {error}"),
-            }
+        if let Err(error) = take(self.core.plane(), peer, batch) {
+            tracing::warn!(peer = %name, "flows are not mirrored: {error}");
         }
         self.send_mirror(name, Message::MirrorAck(ack));
     }
@@ -164,26 +194,39 @@ impl Daemon {
             }
             self.ask_for_missing(now);
         }
+        self.go_on_walking(now);
         let names: Vec<NodeName> = self.mirrors.peers.keys().cloned().collect();
         for name in &names {
             while let Some(output) = self.mirrors.peers.get_mut(name).and_then(|peer| peer.teller.poll_output(now)) {
                 match output {
                     Output::Send(batch) => self.send_mirror(name, Message::Mirror(batch)),
-                    Output::Walk => self.tell_all(name),
+                    Output::Walk => {
+                        // One that cannot begin is begun again when hosts are asked for.
+                        let walk = self.core.plane().walk_own_pins(None);
+                        if let Some(peer) = self.mirrors.peers.get_mut(name) {
+                            peer.walk = walk.inspect_err(|error| tracing::warn!(peer = %name, "{error}")).ok();
+                        }
+                    }
                 }
             }
         }
     }
 
-    fn read_new_pins(&mut self, now: Instant) -> Result<(), slr_dataplane::router::MapError> {
+    fn read_new_pins(&mut self, now: Instant) -> Result<(), MapError> {
         if self.mirrors.reader.is_none() {
             self.mirrors.reader = Some(self.core.plane().new_pin_reader()?);
         }
         let Some(reader) = &mut self.mirrors.reader else { return Ok(()) };
+        self.mirrors.read_due = now + READ_EVERY;
         let found = reader.take(self.core.plane())?;
         let forgotten = self.core.plane_mut().take_forgotten();
-        // Pinned since the last look: the lag that is shown is never less than the real one.
-        let since = std::mem::replace(&mut self.mirrors.read_at, now);
+        // Pinned since the last look that left nothing: the lag that is shown is never less than the real one.
+        let since = self.mirrors.read_at;
+        if found.more {
+            self.mirrors.read_due = now + READ_ON_EVERY;
+        } else {
+            self.mirrors.read_at = now;
+        }
         let new = |(host, flow)| Told { host, flow, kind: MirrorKind::New };
         self.mirrors.tell(&found.pins.into_iter().map(new).collect::<Vec<_>>(), since);
         if let Some(own) = self.core.in_force().map(|loaded| loaded.settings.name.clone()) {
@@ -197,32 +240,7 @@ impl Daemon {
             }
         }
         self.mirrors.lost += found.lost;
-        if now >= self.mirrors.refreshed_at + self.refresh_every() {
-            self.mirrors.refreshed_at = now;
-            // One advance of the clock more, so that none falls between two walks.
-            let within_s = self.refresh_every().as_secs() as u32 + 5;
-            let active = self.core.plane().own_pins(Some(within_s))?;
-            self.mirrors.tell(&active.into_iter().map(own).collect::<Vec<_>>(), now);
-        }
         Ok(())
-    }
-
-    /// Three times in the shortest life of a silent flow.
-    fn refresh_every(&self) -> Duration {
-        let sweep = self.core.in_force().map(|loaded| loaded.settings.dataplane.sweep);
-        let shortest = sweep.map_or(REFRESH_S, |sweep| sweep.udp_idle_s.min(sweep.tcp_idle_s) / 3);
-        Duration::from_secs(shortest.clamp(1, REFRESH_S).into())
-    }
-
-    fn tell_all(&mut self, name: &NodeName) {
-        match self.core.plane().own_pins(None) {
-            Ok(flows) => {
-                if let Some(peer) = self.mirrors.peers.get_mut(name) {
-                    peer.teller.tell_table(flows.into_iter().map(own).collect());
-                }
-            }
-            Err(error) => tracing::warn!(peer = %name, "flows are not told: {error}"),
-        }
     }
 
     /// Hosts that were not there when a peer told of their flows may be there by now.
@@ -234,6 +252,10 @@ impl Daemon {
         let plane = self.core.plane();
         let mut asks = Vec::new();
         for (name, peer) in &mut self.mirrors.peers {
+            if peer.teller.takes_table() && peer.walk.is_none() {
+                // The tables could not be read: from the start, then.
+                peer.teller.resync();
+            }
             if peer.missing.iter().any(|host| plane.takes_mirrored(host)) {
                 peer.missing.clear();
                 asks.extend(peer.listener.ask().map(|ack| (name.clone(), ack)));

@@ -16,6 +16,8 @@ pub enum Timer {
     Attach,
     /// Flows are aged.
     Sweep,
+    /// The walk that forgets them goes on.
+    SweepOn,
     /// The hosts of every route are weighed.
     Policy,
     /// What a restart goes on from is written down.

@@ -67,7 +67,7 @@ pub struct Heard {
 pub fn answer(mirrors: &Mirrors, now: Instant) -> Mirror {
     let ms = |lag: Option<Duration>| lag.map(|lag| lag.as_micros() as f64 / 1_000.0);
     let peers = mirrors.peers.iter().map(|(name, peer)| {
-        let (told, heard, received) = (peer.teller.view(now), peer.listener.view(), peer.received);
+        let (told, heard, received) = (mirrors.told(peer, now), peer.listener.view(), peer.received);
         Peer {
             name: name.to_string(),
             told: Told {

@@ -12,26 +12,25 @@ mod rings;
 mod site;
 pub mod swarm;
 mod timing;
-mod usage;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use slr_daemon::output;
 use slr_testkit::holds_within;
 
 use crate::machine::{self, Watch};
+use crate::process::beside;
 use crate::results;
+use crate::usage::{Cpu, Memory};
 use site::{HOSTS_MAX, SERVICES, Site, Swarm};
-use usage::{Cpu, Memory};
 
 pub use report::{Load, Report};
 pub use restart::Restart;
 pub use timing::Changes;
-pub use usage::{CpuShare, Memory as MemoryUse};
 
 /// Options of `bench control`.
 #[derive(clap::Args, Clone, Debug)]
@@ -107,12 +106,6 @@ fn measure(args: &Args) -> Result<Report> {
     let memory = Memory::of(site.router_pid()?)?;
     let loads = vec![steady, drifting];
     Ok(Report { machine, noise: watch.finish(), hosts, idle, memory, loads, changes, restarts })
-}
-
-fn beside() -> Result<PathBuf> {
-    let me = std::env::current_exe().context("where this program is")?;
-    let found = me.ancestors().skip(1).take(2).map(|dir| dir.join("slr-router")).find(|path| path.is_file());
-    found.with_context(|| format!("slr-router is not beside {}: `cargo build --release --workspace`", me.display()))
 }
 
 fn register(site: &Site, swarm: &mut Swarm, hosts: usize) -> Result<()> {

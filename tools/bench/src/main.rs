@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use bench::{control, dataplane, rings, throughput};
+use bench::{control, dataplane, mirror, rings, throughput};
 use clap::{Parser, Subcommand};
 use slr_daemon::output;
 
-/// Measures the data plane (nanoseconds per packet, packets per second, ring builds) and the control plane (CPU, memory,
-/// time from advert to ring, restarts). Needs root and BPF.
+/// Measures the data plane (nanoseconds per packet, packets per second, ring builds), the control plane (CPU, memory, time from
+/// advert to ring, restarts) and the mirror (time from a new flow to its being known elsewhere). Needs root and BPF.
 #[derive(Parser)]
 #[command(version, about)]
 struct Args {
@@ -25,6 +25,8 @@ enum Command {
     Rings(rings::Args),
     /// CPU and memory of a router with many simulated hosts, time from advert to ring, restarts
     Control(control::Args),
+    /// How fast new flows are known to another member of the cluster, at a rate and at too high a one
+    Mirror(mirror::Args),
     /// The simulated hosts of `control`, which starts this itself
     #[command(hide = true)]
     ControlHosts(control::swarm::Args),
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Throughput(args) => throughput::run(&args),
         Command::Rings(args) => rings::run(&args),
         Command::Control(args) => control::run(&args),
+        Command::Mirror(args) => mirror::run(&args),
         Command::ControlHosts(args) => control::swarm::run(&args),
     };
     match done {

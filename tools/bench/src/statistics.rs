@@ -30,6 +30,26 @@ impl Summary {
     }
 }
 
+/// Of times, the figures that count.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Half of them are at most this.
+    pub p50: f64,
+    /// 99 of 100 are.
+    pub p99: f64,
+    /// All are.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of at least one figure.
+    pub fn of(figures: &[f64]) -> Self {
+        let mut sorted = figures.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        Self { p50: quantile(&sorted, 0.5), p99: quantile(&sorted, 0.99), max: quantile(&sorted, 1.0) }
+    }
+}
+
 /// The value below which the fraction `q` of sorted figures lies, interpolated between the two nearest ranks.
 pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     assert!(!sorted.is_empty(), "a quantile needs figures");

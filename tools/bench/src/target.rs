@@ -18,6 +18,8 @@ pub enum Measure {
     MemoryMb,
     /// Milliseconds from a host's word to the rings, 99 of 100 times.
     ChangeMs,
+    /// Milliseconds until another member of the cluster has a new flow, 99 of 100 times.
+    MirrorMs,
 }
 
 impl Measure {
@@ -28,7 +30,7 @@ impl Measure {
             Self::BuildMs => format!("≤ {limit} ms"),
             Self::CorePercent => format!("≤ {limit} % of a core"),
             Self::MemoryMb => format!("≤ {limit} MB"),
-            Self::ChangeMs => format!("p99 ≤ {limit} ms"),
+            Self::ChangeMs | Self::MirrorMs => format!("p99 ≤ {limit} ms"),
         }
     }
 }

@@ -81,7 +81,8 @@ fn a_route_change_between_clusters_whose_rings_differ_tells_which_rung_saved_the
     assert!(elsewhere > 30.0, "the rings are much alike: {elsewhere} % of the flows would begin elsewhere");
     let drill = drills::drill(pair.lab(), "route-change", BRIEF, None).unwrap();
     let pass = &drill["measured"];
-    let [same_answer, chain, whohas] = ["same-answer", "chain", "whohas"].map(|rung| saved(&drill, &format!("slr2 {rung}")));
+    let [same_answer, chain, whohas] =
+        ["same-answer", "chain", "whohas"].map(|rung| saved(&drill, &format!("slr2 {rung}")));
     println!(
         "{elsewhere} % would begin elsewhere; same answer {same_answer}, chain {chain}, asked {whohas}; {}",
         pass["total"]

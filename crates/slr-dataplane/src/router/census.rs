@@ -54,7 +54,11 @@ impl Generations {
 
     /// Whether the flow's host still is who it was.
     pub fn has(&self, flow: &flow) -> bool {
-        self.0.get(usize::from(flow.hop)).is_some_and(|generation| *generation != 0 && *generation == flow.hop_gen)
+        self.is(flow.hop, flow.hop_gen)
+    }
+
+    fn is(&self, hop: u16, generation: u16) -> bool {
+        self.0.get(usize::from(hop)).is_some_and(|known| *known != 0 && *known == generation)
     }
 }
 
@@ -93,22 +97,23 @@ struct Count {
     pending: u64,
 }
 
-/// A walk under way.
-pub struct Counting<'a> {
-    services: &'a Services,
-    generations: &'a Generations,
-    counts: HashMap<(u16, u32), Count>,
+/// A walk under way. Hosts may come and go before its end.
+pub struct Counting {
+    /// As they were at its beginning.
+    services: Services,
+    /// By hop, generation and service.
+    counts: HashMap<(u16, u16, u32), Count>,
     now: u32,
 }
 
-impl<'a> Counting<'a> {
-    pub fn new(services: &'a Services, generations: &'a Generations, now: u32) -> Self {
-        Self { services, generations, counts: HashMap::new(), now }
+impl Counting {
+    pub fn new(services: Services, now: u32) -> Self {
+        Self { services, counts: HashMap::new(), now }
     }
 
     fn of(&mut self, target: Target, flow: &flow) -> Option<&mut Count> {
-        let index = self.services.index(flow.subnet, target).filter(|_| self.generations.has(flow))?;
-        Some(self.counts.entry((flow.hop, index)).or_default())
+        let index = self.services.index(flow.subnet, target)?;
+        Some(self.counts.entry((flow.hop, flow.hop_gen, index)).or_default())
     }
 
     pub fn add_pinned(&mut self, target: Target, flow: &flow) {
@@ -127,10 +132,10 @@ impl<'a> Counting<'a> {
         }
     }
 
-    /// By the names of the hops.
-    pub fn shares(&self, names: &BTreeMap<HopId, &NodeName>) -> Vec<FlowShare> {
-        let share = |((hop, index), count): (&(u16, u32), &Count)| {
-            let host = names.get(&HopId::new(*hop).ok()?)?;
+    /// By the names of the hops, of hosts that are who they were when the flows were pinned.
+    pub fn shares(&self, generations: &Generations, names: &BTreeMap<HopId, &NodeName>) -> Vec<FlowShare> {
+        let share = |((hop, generation, index), count): (&(u16, u16, u32), &Count)| {
+            let host = names.get(&HopId::new(*hop).ok()?).filter(|_| generations.is(*hop, *generation))?;
             Some(FlowShare {
                 host: (*host).clone(),
                 service: self.services.keys[*index as usize],
@@ -149,8 +154,7 @@ impl Router {
     /// Walk over the flow tables now and count. Takes a tenth of a second for a million flows; [`Router::last_census`]
     /// costs nothing.
     pub fn census(&self) -> Result<Census, MapError> {
-        let (services, generations) = (self.services(), self.generations());
-        let mut counting = Counting::new(&services, &generations, self.clock()?);
+        let mut counting = Counting::new(self.services(), self.clock()?);
         let mut census = Census::default();
         self.tables.flows_v4.for_each(|key, flow| {
             census.pinned[0] += 1;
@@ -161,7 +165,7 @@ impl Router {
             counting.add_pinned(key.target(), &flow);
         })?;
         census.pending = self.count_pending(&mut counting);
-        census.shares = counting.shares(&self.hop_names());
+        census.shares = counting.shares(&self.generations(), &self.hop_names());
         Ok(census)
     }
 
@@ -176,7 +180,7 @@ impl Router {
     }
 
     /// A bounded cache, so this is quick.
-    pub(super) fn count_pending(&self, counting: &mut Counting<'_>) -> [u64; 2] {
+    pub(super) fn count_pending(&self, counting: &mut Counting) -> [u64; 2] {
         let mut pending = [0; 2];
         self.tables.pending_v4.for_each(|key, flow| {
             pending[0] += 1;

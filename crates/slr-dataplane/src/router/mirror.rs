@@ -4,19 +4,22 @@
 //! FLOW_REFRESHED then). Only own flows are told to others, so nothing goes in circles.
 //!
 //! **Age.** A mirrored flow speaks elsewhere, and its age here is that of its last word from there. Its owner tells of it when
-//! it is pinned, once in [`Router::own_pins`] when everything is told, each [`REFRESH_S`] while it speaks, and when it is
+//! it is pinned, once in [`OwnPins`](super::OwnPins) when everything is told, each [`REFRESH_S`] while it speaks, and when it is
 //! forgotten. So a mirrored flow is never older here than at its owner, and does not go before it; and if the owner is gone
 //! with its last words, it goes after the same time of silence.
 
-use slr_model::{FlowKey, HostState, NodeName};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use slr_model::{FlowKey, HostState, NodeName, Protocol};
 
 use super::Router;
 use super::census::Generations;
 use super::claims::is_full;
-use super::flow_key::Key;
+use super::hops::Entry;
 use super::pins::Pins;
-use crate::abi::{flow, flow_key_v4, flow_key_v6, slr_const};
-use crate::table::{MapError, Table};
+use crate::abi::{Pod, flow, flow_key_v4, flow_key_v6, slr_const};
+use crate::table::MapError;
 
 /// How often flows that speak are told of again, at most: half of what an unproven flow has under pressure.
 pub const REFRESH_S: u32 = 60;
@@ -70,18 +73,7 @@ impl Mirrored {
     }
 }
 
-/// An own flow, for those who mirror it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnPin {
-    /// Its host.
-    pub host: NodeName,
-    /// Which.
-    pub flow: FlowKey,
-    /// Has spoken since it was pinned.
-    pub proven: bool,
-}
-
-fn has(found: &flow, flag: slr_const) -> bool {
+pub(super) fn has(found: &flow, flag: slr_const) -> bool {
     u32::from(found.flags) & flag.0 != 0
 }
 
@@ -113,13 +105,18 @@ fn judge(found: Option<&flow>, told: &flow, generations: &Generations) -> Verdic
     if own && told.seen.saturating_sub(found.seen) <= ACTIVE_S { Verdict::Keep } else { Verdict::Renew }
 }
 
-/// Does what is judged. Whoever pins the flow between the look and the write is looked at in turn.
+/// Does what is judged. `is_new`: the flow is hardly here, and is written without a look first. Whoever pins the flow between
+/// the look and the write is looked at in turn.
 pub(super) fn put<K>(
     table: &impl Pins<K>,
     key: &K,
     told: &flow,
     generations: &Generations,
+    is_new: bool,
 ) -> Result<Verdict, MapError> {
+    if is_new && table.put_new(key, told)? {
+        return Ok(Verdict::Pin);
+    }
     loop {
         let found = table.get(key)?;
         let verdict = judge(found.as_ref(), told, generations);
@@ -128,7 +125,10 @@ pub(super) fn put<K>(
             (Verdict::Pin, Some(_)) => table.put(key, told)?,
             (Verdict::Renew, Some(found)) => {
                 let proven = found.flags & slr_const::FLOW_PROVEN.0 as u8;
-                table.put(key, &flow { flags: told.flags | proven, ..*told })?;
+                let renewed = flow { flags: told.flags | proven, ..*told };
+                if renewed.bytes() != found.bytes() {
+                    table.put(key, &renewed)?;
+                }
             }
             _ => {}
         }
@@ -136,84 +136,57 @@ pub(super) fn put<K>(
     }
 }
 
-fn visit_own<K: Key>(
-    table: &Table<K, flow>,
-    wanted: impl Fn(&flow) -> bool,
-    mut visit: impl FnMut(FlowKey, &flow),
-) -> Result<(), MapError> {
-    table.for_each(|key, flow| {
-        if is_own(&flow)
-            && wanted(&flow)
-            && let Some(key) = key.flow()
-        {
-            visit(key, &flow);
-        }
-    })
+/// What flows of other members are pinned by; the same for a whole batch of them.
+pub struct Pinning<'a> {
+    router: &'a Router,
+    hops: HashMap<&'a NodeName, &'a Entry>,
+    generations: Generations,
+    seed: u64,
+    now: u32,
+    /// Which subnet serves what the flows are to: flows are many, and what they are to is not.
+    served: HashMap<(IpAddr, Protocol, u16), Option<u16>>,
+    /// The last flow was not here: the next one of its kind is not, either. When everything is told again, all are.
+    was_new: bool,
 }
 
-impl Router {
-    /// This member's flows, but for those that have ended. `within_s`: only those that have spoken again in the last so many
-    /// seconds. A walk over the flow tables: a tenth of a second for a million.
-    pub fn own_pins(&self, within_s: Option<u32>) -> Result<Vec<OwnPin>, MapError> {
-        let (generations, names, now) = (self.generations(), self.names(), self.clock()?);
-        let recent = |flow: &flow| match within_s {
-            None => true,
-            Some(within) => has(flow, slr_const::FLOW_REFRESHED) && now.saturating_sub(flow.seen) <= within,
-        };
-        let wanted = |flow: &flow| generations.has(flow) && !has(flow, slr_const::FLOW_CLOSING) && recent(flow);
-        let mut all = Vec::new();
-        let mut add = |key, flow: &flow| {
-            let host = slr_model::HopId::new(flow.hop).ok().and_then(|id| names.get(&id));
-            all.extend(host.map(|host| OwnPin {
-                host: host.clone(),
-                flow: key,
-                proven: has(flow, slr_const::FLOW_REFRESHED),
-            }));
-        };
-        visit_own(&self.tables.flows_v4, wanted, &mut add)?;
-        visit_own(&self.tables.flows_v6, wanted, &mut add)?;
-        Ok(all)
-    }
-
+impl Pinning<'_> {
     /// Whether flows of this host can be mirrored here.
-    pub fn takes_mirrored(&self, host: &NodeName) -> bool {
-        let entry = self.hops.iter().filter_map(|entry| entry.host.as_ref()).find(|known| known.name == *host);
-        entry.is_some_and(|host| host.state != HostState::Down)
+    pub fn takes(&self, host: &NodeName) -> bool {
+        self.hops.get(host).is_some_and(|hop| !is_down(hop))
     }
 
     /// Pins flows of a host that another member of the cluster has. `proven`: they have spoken since they were pinned there.
-    pub fn mirror(&self, host: &NodeName, flows: &[FlowKey], proven: bool) -> Result<Mirrored, MapError> {
+    pub fn pin(&mut self, host: &NodeName, flows: &[FlowKey], proven: bool) -> Result<Mirrored, MapError> {
         let mut done = Mirrored::default();
-        let hop = self.hops.iter().find(|entry| entry.host.as_ref().is_some_and(|known| known.name == *host));
-        let Some(hop) = hop else {
+        let Some(hop) = self.hops.get(host).copied() else {
             done.no_hop = flows.len() as u64;
             return Ok(done);
         };
-        if !self.takes_mirrored(host) {
+        if is_down(hop) {
             done.host_down = flows.len() as u64;
             return Ok(done);
         }
-        let generations = self.generations();
         let mark = if proven { slr_const::FLOW_PROVEN.0 } else { 0 };
         let told = flow {
             hop: hop.id.get(),
             hop_gen: hop.generation,
-            seen: self.clock()?,
+            seen: self.now,
             flags: (slr_const::FLOW_MIRRORED.0 | mark) as u8,
             ..flow::default()
         };
-        let seed = self.seed()?;
+        let tables = &self.router.tables;
         for key in flows {
             let Some(subnet) = self.serving(key)? else {
                 done.not_served += 1;
                 continue;
             };
-            let told =
-                flow { subnet, entropy: crate::hash::flow_hash(seed, key, slr_model::KeyMask::ALL) as u16, ..told };
+            let entropy = crate::hash::flow_hash(self.seed, key, slr_model::KeyMask::ALL) as u16;
+            let told = flow { subnet, entropy, ..told };
             let outcome = match flow_key_v4::of(key) {
-                Some(key) => put(&self.tables.flows_v4, &key, &told, &generations),
-                None => put(&self.tables.flows_v6, &flow_key_v6::of(key), &told, &generations),
+                Some(key) => put(&tables.flows_v4, &key, &told, &self.generations, self.was_new),
+                None => put(&tables.flows_v6, &flow_key_v6::of(key), &told, &self.generations, self.was_new),
             };
+            self.was_new = matches!(outcome, Ok(Verdict::Pin));
             match outcome {
                 Ok(Verdict::Pin) => done.pinned += 1,
                 Ok(Verdict::Renew | Verdict::Keep) => done.known += 1,
@@ -223,6 +196,40 @@ impl Router {
             }
         }
         Ok(done)
+    }
+
+    fn serving(&mut self, key: &FlowKey) -> Result<Option<u16>, MapError> {
+        let to = (key.virtual_host().ip(), key.protocol(), key.virtual_host().port());
+        if let Some(known) = self.served.get(&to) {
+            return Ok(*known);
+        }
+        let subnet = self.router.serving(key)?;
+        self.served.insert(to, subnet);
+        Ok(subnet)
+    }
+}
+
+fn is_down(hop: &Entry) -> bool {
+    hop.host.as_ref().is_none_or(|host| host.state == HostState::Down)
+}
+
+impl Router {
+    /// Whether flows of this host can be mirrored here.
+    pub fn takes_mirrored(&self, host: &NodeName) -> bool {
+        self.hops.iter().any(|hop| !is_down(hop) && hop.host.as_ref().is_some_and(|known| known.name == *host))
+    }
+
+    /// Before a batch of flows that another member has told of.
+    pub fn pinning(&self) -> Result<Pinning<'_>, MapError> {
+        Ok(Pinning {
+            router: self,
+            hops: self.hops.iter().filter_map(|hop| Some((&hop.host.as_ref()?.name, hop))).collect(),
+            generations: self.generations(),
+            seed: self.seed()?,
+            now: self.clock()?,
+            served: HashMap::new(),
+            was_new: false,
+        })
     }
 
     /// Forgets mirrored flows that their owner has forgotten; own ones stay.

@@ -1,7 +1,6 @@
 //! Flows that the program has pinned just now: read from its ring buffer, with the names of their hosts.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,6 +22,8 @@ pub struct NewPins {
     pub pins: Vec<(NodeName, FlowKey)>,
     /// Pins that there was no room to tell of.
     pub lost: u64,
+    /// There may be more: as many as are taken at once were taken.
+    pub more: bool,
 }
 
 /// Reads the program's records; one at a time, since two would each see a part.
@@ -42,8 +43,9 @@ impl NewPinReader {
         let lost = router.new_pins_lost()?;
         let new = lost - std::mem::replace(&mut self.lost, lost).min(lost);
         let found = self.found.take();
+        let more = found.len() == AT_ONCE;
         if found.is_empty() {
-            return Ok(NewPins { pins: Vec::new(), lost: new });
+            return Ok(NewPins { pins: Vec::new(), lost: new, more });
         }
         let (generations, names) = (router.generations(), router.hop_names());
         let pin = |record: &new_pin| {
@@ -52,7 +54,7 @@ impl NewPinReader {
                 HopId::new(record.hop).ok().filter(|_| generations.has(&pinned)).and_then(|id| names.get(&id))?;
             Some(((*name).clone(), flow_of(record)?))
         };
-        Ok(NewPins { pins: found.iter().filter_map(pin).collect(), lost: new })
+        Ok(NewPins { pins: found.iter().filter_map(pin).collect(), lost: new, more })
     }
 }
 
@@ -88,11 +90,6 @@ impl Router {
 
     fn count_of(&self, what: slr_const) -> Result<u64, MapError> {
         Ok(self.tables.new_pin_counts.get(what.0)?.into_iter().sum())
-    }
-
-    /// Hosts by their hops, as far as they are known by name.
-    pub(super) fn names(&self) -> BTreeMap<HopId, NodeName> {
-        self.hop_names().into_iter().map(|(id, name)| (id, name.clone())).collect()
     }
 }
 

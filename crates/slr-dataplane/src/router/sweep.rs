@@ -9,8 +9,8 @@ use super::Router;
 use super::census::{Census, Counting, Generations};
 use super::flow_key::Key;
 use super::mirror::is_own;
-use crate::abi::{flow, slr_const};
-use crate::table::{MapError, Table};
+use crate::abi::{flow, flow_key_v4, flow_key_v6, slr_const};
+use crate::table::{MapError, Part, Table, Walk};
 
 /// Flows forgotten in a sweep that are told on. Of more, the mirrors' entries go when they are silent for too long there.
 const FORGOTTEN_MAX: usize = 65_536;
@@ -92,62 +92,52 @@ fn judge(flow: &flow, tcp: bool, now: u32, pressure: bool, policy: &SweepPolicy)
     }
 }
 
-/// Visit every flow, and forget those that are judged to go. Each is judged again before it goes: one that has spoken
-/// meanwhile stays, and so does one that was pinned anew.
+/// A sweep under way: some thousand flows at a time, since a table of millions takes longer than the daemon may be away from
+/// everything else.
+pub struct Sweep {
+    counting: Counting,
+    report: SweepReport,
+    pinned: [u64; 2],
+    stage: Stage,
+}
+
+/// Which table is read. The second time because it is nearly full.
+enum Stage {
+    V4(Walk<flow_key_v4, flow>, bool),
+    V6(Walk<flow_key_v6, flow>, bool),
+}
+
+/// Looks at flows, and forgets those that are judged to go. Each is judged again before it goes: one that has spoken meanwhile
+/// stays, and so does one that was pinned anew.
 fn forget<K: Key>(
     table: &Table<K, flow>,
+    flows: &[(K, flow)],
     judge: &Judge<'_>,
     pressure: bool,
     report: &mut SweepReport,
     forgotten: &mut Option<Vec<FlowKey>>,
-    mut visit: impl FnMut(&K, &flow),
 ) -> Result<(), MapError> {
-    let mut failure = Ok(());
-    table.for_each(|key, flow| {
-        visit(&key, &flow);
+    for (key, flow) in flows {
         let tcp = key.target().is_tcp();
-        let Some(age) = judge.judge(&flow, tcp, pressure) else { return };
-        match table.remove_if(&key, |flow| judge.judge(flow, tcp, pressure) == Some(age)) {
-            Ok(true) => {
-                // Of a host that is gone the others know themselves.
-                if age != Age::Unpinned
-                    && is_own(&flow)
-                    && let Some(told) = forgotten.as_mut().filter(|told| told.len() < FORGOTTEN_MAX)
-                {
-                    told.extend(key.flow());
-                }
-                match age {
-                    Age::Idle => report.idle += 1,
-                    Age::Closed => report.closed += 1,
-                    Age::Unproven => report.unproven += 1,
-                    Age::Unpinned => report.unpinned += 1,
-                }
-            }
-            Ok(false) => {}
-            Err(e) => failure = Err(e),
+        let Some(age) = judge.judge(flow, tcp, pressure) else { continue };
+        if !table.remove_if(key, |flow| judge.judge(flow, tcp, pressure) == Some(age))? {
+            continue;
         }
-    })?;
-    failure
-}
-
-/// Returns how many flows there were.
-fn sweep_table<K: Key>(
-    table: &Table<K, flow>,
-    judge: &Judge<'_>,
-    counting: &mut Counting<'_>,
-    report: &mut SweepReport,
-    forgotten: &mut Option<Vec<FlowKey>>,
-) -> Result<u64, MapError> {
-    let mut count = 0u64;
-    forget(table, judge, false, report, forgotten, |key, flow| {
-        count += 1;
-        counting.add_pinned(key.target(), flow);
-    })?;
-    if count * 100 >= u64::from(table.capacity()) * u64::from(judge.policy.pressure_percent) {
-        forget(table, judge, true, report, forgotten, |_, _| {})?;
+        // Of a host that is gone the others know themselves.
+        if age != Age::Unpinned
+            && is_own(flow)
+            && let Some(told) = forgotten.as_mut().filter(|told| told.len() < FORGOTTEN_MAX)
+        {
+            told.extend(key.flow());
+        }
+        match age {
+            Age::Idle => report.idle += 1,
+            Age::Closed => report.closed += 1,
+            Age::Unproven => report.unproven += 1,
+            Age::Unpinned => report.unpinned += 1,
+        }
     }
-    report.pinned += count;
-    Ok(count)
+    Ok(())
 }
 
 impl Router {
@@ -169,21 +159,95 @@ impl Router {
 
     /// Forget what has been silent for too long, by the [clock](Router::advance_clock), and what is pinned to nobody any
     /// more: so no generation comes around while a flow of its last time is left. Counts flows by host and service on the
-    /// way: [`Router::flow_shares`]. Call it every few seconds.
+    /// way: [`Router::flow_shares`]. To be begun every few seconds.
     pub fn sweep(&mut self, policy: &SweepPolicy) -> Result<SweepReport, MapError> {
-        let mut report = SweepReport::default();
-        let (services, generations, now) = (self.services(), self.generations(), self.clock()?);
-        let judge = Judge { policy, generations: &generations, now };
-        let mut counting = Counting::new(&services, &generations, now);
-        let forgotten = &mut self.forgotten;
-        let pinned = [
-            sweep_table(&self.tables.flows_v4, &judge, &mut counting, &mut report, forgotten)?,
-            sweep_table(&self.tables.flows_v6, &judge, &mut counting, &mut report, forgotten)?,
-        ];
-        let pending = self.count_pending(&mut counting);
-        self.census = Census { shares: counting.shares(&self.hop_names()), pinned, pending };
-        Ok(report)
+        self.sweeping = None;
+        loop {
+            if let Some(report) = self.go_on(policy, usize::MAX, true)? {
+                return Ok(report);
+            }
+        }
     }
+
+    /// The same in parts: begins, or goes on where it was left, and looks at so many parts of some thousand flows as were read
+    /// meanwhile. The report is there at the end of both tables.
+    pub fn sweep_on(&mut self, policy: &SweepPolicy, parts: usize) -> Result<Option<SweepReport>, MapError> {
+        self.go_on(policy, parts, false)
+    }
+
+    fn go_on(&mut self, policy: &SweepPolicy, parts: usize, waits: bool) -> Result<Option<SweepReport>, MapError> {
+        let mut sweep = match self.sweeping.take() {
+            Some(sweep) => sweep,
+            None => Sweep {
+                counting: Counting::new(self.services(), self.clock()?),
+                report: SweepReport::default(),
+                pinned: [0; 2],
+                stage: Stage::V4(self.tables.flows_v4.walk()?, false),
+            },
+        };
+        let (generations, now) = (self.generations(), self.clock()?);
+        let judge = Judge { policy, generations: &generations, now };
+        for _ in 0..parts {
+            match self.take_part(&mut sweep, &judge, waits)? {
+                Part::Read(()) => {}
+                Part::NotYet => break,
+                Part::Over => return Ok(Some(self.finish(sweep))),
+            }
+        }
+        self.sweeping = Some(sweep);
+        Ok(None)
+    }
+
+    fn take_part(&mut self, sweep: &mut Sweep, judge: &Judge<'_>, waits: bool) -> Result<Part<()>, MapError> {
+        let Sweep { counting, report, pinned, stage } = sweep;
+        let (tables, forgotten) = (&self.tables, &mut self.forgotten);
+        let is_pressed = |count: u64, capacity: u32, again: bool| {
+            !again && count * 100 >= u64::from(capacity) * u64::from(judge.policy.pressure_percent)
+        };
+        match stage {
+            Stage::V4(walk, again) => match walk.next(waits)? {
+                Part::Read(flows) => {
+                    pinned[0] += count(&flows, counting, *again);
+                    forget(&tables.flows_v4, &flows, judge, *again, report, forgotten)?;
+                }
+                Part::NotYet => return Ok(Part::NotYet),
+                Part::Over if is_pressed(pinned[0], tables.flows_v4.capacity(), *again) => {
+                    *stage = Stage::V4(tables.flows_v4.walk()?, true);
+                }
+                Part::Over => *stage = Stage::V6(tables.flows_v6.walk()?, false),
+            },
+            Stage::V6(walk, again) => match walk.next(waits)? {
+                Part::Read(flows) => {
+                    pinned[1] += count(&flows, counting, *again);
+                    forget(&tables.flows_v6, &flows, judge, *again, report, forgotten)?;
+                }
+                Part::NotYet => return Ok(Part::NotYet),
+                Part::Over if is_pressed(pinned[1], tables.flows_v6.capacity(), *again) => {
+                    *stage = Stage::V6(tables.flows_v6.walk()?, true);
+                }
+                Part::Over => return Ok(Part::Over),
+            },
+        }
+        Ok(Part::Read(()))
+    }
+
+    fn finish(&mut self, sweep: Sweep) -> SweepReport {
+        let Sweep { mut counting, mut report, pinned, .. } = sweep;
+        let pending = self.count_pending(&mut counting);
+        let shares = counting.shares(&self.generations(), &self.hop_names());
+        self.census = Census { shares, pinned, pending };
+        report.pinned = pinned.iter().sum();
+        report
+    }
+}
+
+/// How many they are; none of them when they are looked at again.
+fn count<K: Key>(flows: &[(K, flow)], counting: &mut Counting, again: bool) -> u64 {
+    if again {
+        return 0;
+    }
+    flows.iter().for_each(|(key, flow)| counting.add_pinned(key.target(), flow));
+    flows.len() as u64
 }
 
 #[cfg(test)]

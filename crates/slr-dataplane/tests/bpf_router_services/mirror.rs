@@ -1,7 +1,7 @@
 //! New pins are told, and pinned at another router: there they are established, and nobody tells of them again.
 
 use slr_dataplane::reason::RouterReason as R;
-use slr_dataplane::router::{Mirrored, SweepPolicy};
+use slr_dataplane::router::{Mirrored, Part, SweepPolicy};
 use slr_model::{FlowKey, HostState};
 
 use crate::common::{Bed, outer, site};
@@ -30,7 +30,7 @@ fn a_new_pin_is_told_once_and_established_at_another_router() {
         assert_eq!(owner.router.own_pins(None).unwrap().len(), 1);
 
         let mut elsewhere = other.router.new_pin_reader().unwrap();
-        let done = other.router.mirror(&name("a"), &[flow(ends, 1000)], false).unwrap();
+        let done = other.router.pinning().unwrap().pin(&name("a"), &[flow(ends, 1000)], false).unwrap();
         assert_eq!(done, Mirrored { pinned: 1, ..Mirrored::default() });
         assert!(other.router.own_pins(None).unwrap().is_empty(), "it is not this router's");
         let sent = other.send(&packets(ends, 1000, To::Tcp(80))[1]);
@@ -49,6 +49,32 @@ fn a_new_pin_is_told_once_and_established_at_another_router() {
         assert_eq!(other.router.own_pins(None).unwrap().len(), 1);
         assert_eq!(other.router.unmirror(&[flow(ends, 1000)]).unwrap(), Mirrored::default());
     }
+}
+
+#[test]
+fn tables_are_read_beside_whoever_wants_to_know() {
+    let mut bed = bed(true);
+    (1..=300).for_each(|port| FAMILIES.into_iter().for_each(|ends| pin(&bed, ends, port, To::Tcp(80))));
+    let (policy, mut own) = (SweepPolicy::default(), Vec::new());
+    let mut walk = bed.router.walk_own_pins(None).unwrap();
+    loop {
+        match bed.router.next_own_pins(&mut walk).unwrap() {
+            Part::Read(part) => own.extend(part),
+            Part::NotYet => std::thread::yield_now(),
+            Part::Over => break,
+        }
+    }
+    assert_eq!(own.len(), 300 * FAMILIES.len());
+    assert!(matches!(bed.router.next_own_pins(&mut walk).unwrap(), Part::Over), "it stays at its end");
+    let all = bed.router.sweep(&policy).unwrap();
+    assert_eq!(all.pinned, own.len() as u64);
+    let in_parts = loop {
+        if let Some(report) = bed.router.sweep_on(&policy, 1).unwrap() {
+            break report;
+        }
+    };
+    assert_eq!(in_parts, all);
+    assert_eq!(bed.router.last_census(), &bed.router.census().unwrap());
 }
 
 #[test]
@@ -88,7 +114,7 @@ fn records_that_find_no_room_are_counted() {
 fn what_cannot_be_mirrored_is_refused_by_reason() {
     let mut bed = bed(true);
     let ends = FAMILIES[0];
-    let mirror = |bed: &Bed, host: &str, flow| bed.router.mirror(&name(host), &[flow], true).unwrap();
+    let mirror = |bed: &Bed, host: &str, flow| bed.router.pinning().unwrap().pin(&name(host), &[flow], true).unwrap();
     let none = Mirrored::default();
     assert_eq!(mirror(&bed, "nobody", flow(ends, 1000)), Mirrored { no_hop: 1, ..none });
     assert_eq!(mirror(&bed, "a", flow((site::C4, site::FOREIGN4, ""), 1000)), Mirrored { not_served: 1, ..none });

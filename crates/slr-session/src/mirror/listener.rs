@@ -14,6 +14,8 @@ pub struct Listener {
     was_complete: bool,
     /// And nothing is missing since.
     is_complete: bool,
+    /// The peer has more to tell than it could so far.
+    is_lagging: bool,
     gaps: u64,
     /// As the last batch said.
     age_ms: u32,
@@ -52,6 +54,7 @@ impl Listener {
         }
         self.sequence = batch.sequence;
         self.age_ms = batch.age_ms;
+        self.is_lagging = batch.lagging;
         if batch.complete && follows {
             (self.was_complete, self.is_complete) = (true, true);
         }
@@ -66,7 +69,7 @@ impl Listener {
 
     /// Where it stands.
     pub fn view(&self) -> ListenerView {
-        let state = match (self.was_complete, self.is_complete) {
+        let state = match (self.was_complete, self.is_complete && !self.is_lagging) {
             (_, true) => State::Warm,
             (true, false) => State::Lagging,
             (false, false) => State::Cold,

@@ -1,15 +1,17 @@
+mod load;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use slr_model::FlowKey;
+use slr_model::{FlowKey, Protocol};
 use slr_wire::{Mirror, MirrorAck, bounds};
 
 use super::*;
 
 fn flow(n: u32) -> FlowKey {
-    let [_, _, high, low] = n.to_be_bytes();
-    format!("tcp 198.51.{}.7:{} > 192.0.2.9:80", n >> 16, u16::from_be_bytes([high, low]).max(1)).parse().unwrap()
+    let client = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
+    FlowKey::new((client, 40_000).into(), ([192, 0, 2, 9], 80).into(), Protocol::Tcp).unwrap()
 }
 
 fn told(n: u32) -> Told {
@@ -21,7 +23,7 @@ fn sends(teller: &mut Teller, now: Instant) -> Vec<Mirror> {
     while let Some(output) = teller.poll_output(now) {
         match output {
             Output::Send(batch) => all.push(batch),
-            Output::Walk => teller.tell_table(Vec::new()),
+            Output::Walk => teller.tell_table(Vec::new(), true),
         }
     }
     all
@@ -79,7 +81,7 @@ fn a_peer_that_is_behind_gets_the_table_when_it_answers_and_no_queue_until_then(
     assert_eq!((teller.view(late).queue, teller.poll_output(late)), (0, None));
     teller.handle_ack(late, MirrorAck { sequence: 2, resync: false });
     assert_eq!(teller.poll_output(late), Some(Output::Walk));
-    teller.tell_table((0..3).map(told).collect());
+    teller.tell_table((0..3).map(told).collect(), true);
     let sent = sends(&mut teller, late);
     assert_eq!(
         sent.iter().map(|batch| (batch.sequence, batch.len(), batch.complete)).collect::<Vec<_>>(),
@@ -106,6 +108,7 @@ fn a_gap_is_answered_with_a_wish_for_everything() {
         kind: MirrorKind::New,
         age_ms: 0,
         complete,
+        lagging: false,
         hosts: [("h1".parse().unwrap(), vec![flow(1)])].into(),
     };
     let table = [(1, false, false, State::Cold), (2, true, false, State::Warm), (4, false, true, State::Lagging)];
@@ -115,6 +118,62 @@ fn a_gap_is_answered_with_a_wish_for_everything() {
     }
     listener.disconnected();
     assert_eq!((listener.view().state, listener.ask()), (State::Cold, None));
+}
+
+#[test]
+fn what_is_late_is_said_by_both_ends_until_it_is_there() {
+    let now = Instant::now();
+    let (mut teller, mut listener) = (warm(now), Listener::default());
+    listener.connected();
+    let batch = Mirror {
+        sequence: 1,
+        kind: MirrorKind::New,
+        age_ms: 0,
+        complete: true,
+        lagging: false,
+        hosts: Default::default(),
+    };
+    listener.handle(&batch);
+    teller.tell((0..2 * bounds::MIRROR_FLOWS_MAX as u32).map(told), now);
+    let (soon, late) = (now + LATE, now + LATE + Duration::from_millis(1));
+    assert_eq!((teller.view(soon).state, teller.view(late).state), (State::Warm, State::Lagging));
+    let sent = sends(&mut teller, late);
+    assert_eq!(sent.iter().map(|batch| batch.lagging).collect::<Vec<_>>(), [true, false], "the last one is the last");
+    for (batch, state) in sent.iter().zip([State::Lagging, State::Warm]) {
+        let ack = listener.handle(batch);
+        assert_eq!(listener.view().state, state);
+        assert_eq!(teller.view(late).state, State::Lagging, "sent is not taken");
+        teller.handle_ack(late, ack);
+    }
+    assert_eq!(teller.view(late).state, State::Warm);
+}
+
+#[test]
+fn flows_that_speak_are_told_of_behind_what_changes_and_as_there_is_room() {
+    let now = Instant::now();
+    let mut teller = Teller::default();
+    assert!(teller.takes_again(), "nobody is waited for who is not there");
+    teller.tell_again(vec![told(1)]);
+    assert_eq!(teller.view(now).queue, 0);
+    teller = warm(now);
+    let again = |range: std::ops::Range<u32>| range.map(|n| Told { kind: MirrorKind::Proven, ..told(n) }).collect();
+    teller.tell_again(again(0..100_000));
+    assert!(!teller.takes_again());
+    teller.tell([told(200_000)], now);
+    let sent = sends(&mut teller, now);
+    assert_eq!((sent[0].kind, sent[0].len()), (MirrorKind::New, 1));
+    assert!(sent[1..].iter().all(|batch| batch.kind == MirrorKind::Proven && !batch.lagging && !batch.complete));
+    for sequence in 2..1_000 {
+        teller.handle_ack(now + Duration::from_secs(1), MirrorAck { sequence, resync: false });
+        sends(&mut teller, now);
+    }
+    assert!(teller.takes_again());
+    assert_eq!(
+        teller.view(now).resyncs,
+        1,
+        "the first one; a hundred thousand flows that speak are no reason for another"
+    );
+    assert_eq!(teller.view(now).lag.max, Some(Duration::from_secs(1)), "of what has changed only");
 }
 
 #[derive(Clone, Debug)]
@@ -151,25 +210,42 @@ struct World {
     own: BTreeSet<u32>,
     mirrored: BTreeSet<FlowKey>,
     under_way: std::collections::VecDeque<Mirror>,
+    /// The first flow that the walk over the table has not come to.
+    reading: u32,
 }
+
+/// What a walk reads at once.
+const PART: usize = 1_500;
 
 impl World {
     fn new() -> Self {
         let (mut teller, mut listener) = (Teller::default(), Listener::default());
         teller.connected();
         listener.connected();
-        let (own, mirrored, under_way) = Default::default();
-        Self { now: Instant::now(), teller, listener, own, mirrored, under_way }
+        let (own, mirrored, under_way, reading) = Default::default();
+        Self { now: Instant::now(), teller, listener, own, mirrored, under_way, reading }
     }
 
     fn carry(&mut self) {
+        self.read();
         while let Some(output) = self.teller.poll_output(self.now) {
             match output {
-                Output::Walk => self.teller.tell_table(self.own.iter().copied().map(told).collect()),
+                Output::Walk => self.reading = 0,
                 Output::Send(batch) => self.under_way.push_back(batch),
             }
+            self.read();
         }
-        assert!(self.under_way.len() <= WINDOW && self.teller.view(self.now).queue <= QUEUE_MAX + self.own.len());
+        let waiting = WINDOW * bounds::MIRROR_FLOWS_MAX + PART;
+        assert!(self.under_way.len() <= WINDOW && self.teller.view(self.now).queue <= QUEUE_MAX + waiting);
+    }
+
+    fn read(&mut self) {
+        while self.teller.takes_table() {
+            let part: Vec<u32> = self.own.range(self.reading..).copied().take(PART).collect();
+            self.reading = part.last().map_or(u32::MAX, |last| last + 1);
+            let is_last = self.own.range(self.reading..).next().is_none();
+            self.teller.tell_table(part.into_iter().map(told).collect(), is_last);
+        }
     }
 
     fn deliver(&mut self) {

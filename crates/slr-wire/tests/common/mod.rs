@@ -154,8 +154,9 @@ fn mirror() -> impl Strategy<Value = Message> {
         flows
     });
     let hosts = prop::collection::btree_map(name(), flows, 0..5);
-    (1u64.., kind, any::<u32>(), any::<bool>(), hosts).prop_map(|(sequence, kind, age_ms, complete, hosts)| {
-        Message::Mirror(Mirror { sequence, kind, age_ms, complete, hosts })
+    let says = (any::<bool>(), any::<bool>());
+    (1u64.., kind, any::<u32>(), says, hosts).prop_map(|(sequence, kind, age_ms, (complete, lagging), hosts)| {
+        Message::Mirror(Mirror { sequence, kind, age_ms, complete, lagging, hosts })
     })
 }
 

@@ -12,6 +12,8 @@ struct Recorder {
     refuse_attach: Option<String>,
     refuse_apply: bool,
     packets: BTreeMap<NodeName, u64>,
+    /// A sweep takes so many turns.
+    sweep_parts: usize,
 }
 
 impl Plane for Recorder {
@@ -56,9 +58,15 @@ impl Plane for Recorder {
         Ok(self.packets.clone())
     }
 
-    fn sweep(&mut self, _elapsed_s: u32, policy: &SweepPolicy) -> Result<SweepReport> {
+    fn age(&mut self, elapsed_s: u32) -> Result<()> {
+        self.done.push(format!("age {elapsed_s}"));
+        Ok(())
+    }
+
+    fn sweep(&mut self, policy: &SweepPolicy) -> Result<Option<SweepReport>> {
         self.done.push(format!("sweep tcp_idle_s={}", policy.tcp_idle_s));
-        Ok(SweepReport::default())
+        self.sweep_parts = self.sweep_parts.saturating_sub(1);
+        Ok((self.sweep_parts == 0).then(SweepReport::default))
     }
 }
 
@@ -258,7 +266,14 @@ fn a_change_that_is_refused_leaves_everything_as_it_was() {
 fn flows_are_aged_by_the_configuration_in_force() {
     let now = Instant::now();
     let mut core = running(now);
+    core.plane_mut().sweep_parts = 3;
     core.handle_timeout(now + SWEEP_EVERY);
-    assert_eq!(core.plane().done, ["sweep tcp_idle_s=14400"]);
+    assert_eq!(core.plane().done, ["age 5"]);
+    // A large table is gone through in parts, so that other things have their turn between them.
+    for part in 0..3 {
+        assert_eq!(core.poll_timeout(), Some(now + SWEEP_EVERY + SWEEP_ON_EVERY * part));
+        core.handle_timeout(core.poll_timeout().unwrap());
+    }
+    assert_eq!(core.plane().done[1..], ["sweep tcp_idle_s=14400"; 3]);
     assert_eq!(core.poll_timeout(), Some(now + SWEEP_EVERY * 2));
 }

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 use slr_daemon::table::Table;
 
 use super::restart::Restart;
-use super::timing::{Changes, Spread};
-use super::usage::{CpuShare, Memory};
+use super::timing::Changes;
 use crate::machine::{Machine, Noise};
+use crate::statistics::Spread;
 use crate::target::{Measure, Target, Verdict};
+use crate::usage::{CpuShare, Memory};
 
 /// Of a core, with a thousand hosts.
 const CPU: Target = Target { measure: Measure::CorePercent, limit: 10.0 };

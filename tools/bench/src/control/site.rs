@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use super::rings::Rings;
 use super::swarm::{self, Answer};
+use crate::process::Process;
 
 /// The router's name.
 pub const ROUTER: &str = "slr-1";
@@ -64,18 +65,7 @@ pub struct Site {
     router: NetNs,
     hosts: NetNs,
     program: PathBuf,
-    daemon: Option<Daemon>,
-}
-
-/// A process that ends with the value.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // One that has ended already is to be waited for all the same.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    daemon: Option<Process>,
 }
 
 impl Site {
@@ -177,14 +167,14 @@ prefix = "{}"
         let mut command = self.router.command(&self.program);
         command.args(["run", "--config"]).arg(self.path("router.toml")).env("SLR_LOG", "info");
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.daemon = Some(Daemon(command.spawn().with_context(|| format!("start {}", self.program.display()))?));
+        self.daemon = Some(Process::start(command)?);
         let answers = holds_within(PATIENCE, || !self.router_is_alive() || self.show("hosts").is_ok());
         ensure!(answers && self.router_is_alive(), "the router does not serve:\n{}", self.log_tail());
         Ok(())
     }
 
     fn router_is_alive(&mut self) -> bool {
-        self.daemon.as_mut().is_some_and(|daemon| matches!(daemon.0.try_wait(), Ok(None)))
+        self.daemon.as_mut().is_some_and(Process::is_alive)
     }
 
     /// Ends the router and waits for its end. Its data plane stays.
@@ -197,7 +187,7 @@ prefix = "{}"
 
     /// The router's process.
     pub fn router_pid(&self) -> Result<u32> {
-        self.daemon.as_ref().map(|daemon| daemon.0.id()).context("the router does not run")
+        self.daemon.as_ref().map(Process::pid).context("the router does not run")
     }
 
     /// `slr-router show WHAT --json`.
@@ -235,7 +225,7 @@ prefix = "{}"
         command.args(["control-hosts", "--hosts", &hosts.to_string(), "--trust"]).arg(self.path("nodes"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start the hosts")?;
         let (input, output) = (child.stdin.take(), child.stdout.take());
-        let process = Daemon(child);
+        let process = Process::of(child);
         let input = input.context("standard input is piped")?;
         let output = BufReader::new(output.context("standard output is piped")?);
         Ok(Swarm { input, output, process })
@@ -256,7 +246,7 @@ impl Drop for Site {
 pub struct Swarm {
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    process: Daemon,
+    process: Process,
 }
 
 impl Swarm {
@@ -280,7 +270,7 @@ impl Swarm {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.process.0.id()
+        self.process.pid()
     }
 }
 

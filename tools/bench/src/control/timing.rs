@@ -11,7 +11,6 @@ use slr_model::HostState;
 use super::rings::{Hop, Rings};
 use super::site::{Site, Swarm, address};
 use super::swarm::{Command, monotonic_ns};
-use crate::statistics::quantile;
 
 /// Between two looks at the rings.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
@@ -27,23 +26,6 @@ pub struct Changes {
     pub back_ms: Vec<f64>,
     /// The longest time between two looks at the rings while something was waited for: no figure is better than that.
     pub look_ms_max: f64,
-}
-
-/// The figures that count.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
-    pub p50: f64,
-    pub p99: f64,
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of at least one figure.
-    pub fn of(figures: &[f64]) -> Self {
-        let mut sorted = figures.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        Self { p50: quantile(&sorted, 0.5), p99: quantile(&sorted, 0.99), max: quantile(&sorted, 1.0) }
-    }
 }
 
 /// Templates' indexes by tunnel address.

@@ -166,7 +166,7 @@ fn row(case: &Case, batches: &[Batch], by_name: &BTreeMap<&str, &[Batch]>) -> Ro
     let measured = |measure| match measure {
         Measure::RatioToFloor => ratio.map_or(f64::NAN, |ratio| ratio.median),
         Measure::OverNullNs => over_null_ns.median,
-        Measure::BuildMs | Measure::CorePercent | Measure::MemoryMb | Measure::ChangeMs => f64::NAN,
+        Measure::BuildMs | Measure::CorePercent | Measure::MemoryMb | Measure::ChangeMs | Measure::MirrorMs => f64::NAN,
     };
     Row {
         name: case.name.to_owned(),

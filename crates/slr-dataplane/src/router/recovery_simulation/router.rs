@@ -219,7 +219,8 @@ impl Router {
         }
         let proven = if kind == MirrorKind::Proven { slr_const::FLOW_PROVEN.0 } else { 0 };
         let told = self.pin(host, slr_const::FLOW_MIRRORED.0 | proven);
-        mirror::put(&self.pins, &key, &told, &self.generations).expect("memory") == mirror::Verdict::Pin
+        mirror::put(&self.pins, &key, &told, &self.generations, kind == MirrorKind::New).expect("memory")
+            == mirror::Verdict::Pin
     }
 
     /// All own pins, for a peer that may lack some.

@@ -350,7 +350,7 @@ impl World {
                 }
                 Some(MirrorOutput::Walk) => {
                     let own = self.routers[router].own_pins(&self.names);
-                    self.routers[router].mirrors.get_mut(&peer).expect("a peer").0.tell_table(own);
+                    self.routers[router].mirrors.get_mut(&peer).expect("a peer").0.tell_table(own, true);
                 }
             }
         }
