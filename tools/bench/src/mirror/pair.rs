@@ -87,9 +87,9 @@ impl Pair {
             fs::write(pair.path(&format!("{router}.toml")), pair.configuration(router, tables, round_trip_ms > 0))?;
             pair.daemons.push(pair.run(program, router)?);
         }
-        for router in 0..2 {
+        for (router, name) in ROUTERS.iter().enumerate() {
             let serves = holds_within(PATIENCE, || pair.ask(router, "mirror").is_ok());
-            ensure!(serves, "{} does not serve:\n{}", ROUTERS[router], pair.describe());
+            ensure!(serves, "{name} does not serve:\n{}", pair.describe());
         }
         Ok(pair)
     }
