@@ -47,6 +47,20 @@ prefer_slr2_no_more() {
 		ip route del 192.0.2.0/24 via 10.1.2.2 metric 10
 		ip -6 route del 2001:db8:100::/48 via fd00:1:2::2 metric 10'
 }
+# flood RATE: from the other client, segments of connections that do not exist, so many a second, until flood_ends or for four
+# minutes; once the preferred SLR searches for them.
+flood() {
+	retry 5 lab spawn c2 flood -- "$bin/xtask" flood c2 192.0.2.10:8080 '[2001:db8:100::10]:8080' --run "$SLR_LAB_RUN" \
+		--rate "$1" --lasts 240 --seed "$PROBE_SEED"
+	retry 10 floods slr1
+}
+flood_ends() { lab signal c2 flood SIGTERM; }
+# Does an SLR get more orphans, whatever it does with them?
+orphans() {
+	router "$1" show recovery --json | tr -d ' \n' |
+		sed -n 's/.*"orphans":{"chain":\([0-9]*\),"ring":\([0-9]*\),"dropped":\([0-9]*\),.*/\1 + \2 + \3/p'
+}
+floods() { before=$(($(orphans "$1"))); sleep 0.1; test $(($(orphans "$1"))) -gt $((before + 10)); }
 slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
 # rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror and chain, with commas; or none. Without
 # a rung for them, packets of flows that an SLR does not know are dropped there. The configuration of the start is kept beside.

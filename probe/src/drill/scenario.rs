@@ -33,11 +33,12 @@ use serde::Deserialize;
 use crate::units::parse_duration;
 
 /// The drills, in the order of `all`.
-pub const DRILLS: [&str; 8] = [
+pub const DRILLS: [&str; 9] = [
     "table-loss",
     "partial-table-loss",
     "slr-failure",
     "route-change",
+    "route-change-flood",
     "host-failure",
     "host-drain",
     "server-crash",

@@ -23,11 +23,12 @@ pub enum Place {
 }
 
 /// Drills, and where each is made if nobody says otherwise.
-const DRILLS: [(&str, Place); 8] = [
+const DRILLS: [(&str, Place); 9] = [
     ("table-loss", Place::OneSite),
     ("partial-table-loss", Place::OneSite),
     ("slr-failure", Place::Spare),
     ("route-change", Place::TwoSlr),
+    ("route-change-flood", Place::TwoSlr),
     ("host-failure", Place::OneSite),
     ("host-drain", Place::OneSite),
     ("server-crash", Place::OneSite),
@@ -39,7 +40,7 @@ const DRILLS: [(&str, Place); 8] = [
 pub struct Options {
     /// Drills to make, of tools/drills [default: all]
     names: Vec<String>,
-    /// Where to make them [default: one-site, but two SLRs for slr-failure, route-change and rolling-restart]
+    /// Where to make them [default: one-site, but two SLRs for slr-failure, rolling-restart and those with a route-change]
     #[arg(long, value_enum)]
     topology: Option<Place>,
     /// Where results and the page drills.html go
