@@ -14,11 +14,13 @@ use slr_testkit::seed::Rng;
 use crate::raw::RawSender;
 
 /// No lab forwards as many, on any machine so far.
-const PER_S_MAX: u32 = 100_000;
+const PER_S_MAX: u32 = 50_000;
 /// Longer than any drill. A flood that nobody stops ends itself.
 const LASTS_MAX: Duration = Duration::from_secs(300);
 /// From one burst to the next: a wire's pace is finer, a sleep's is not.
 const PACE: Duration = Duration::from_millis(1);
+/// Segments at once, when the flood was late: half of what a veth pair queues, so that the queue is not what refuses them.
+const BURST_MAX: u64 = 128;
 /// Ports from here on, as clients choose them.
 const PORT_MIN: u16 = 1024;
 
@@ -55,7 +57,8 @@ pub fn run(lab: &Lab, node: &str, plan: &Plan) -> Result<Sent> {
         let sender = RawSender::open()?;
         let (begun, mut sent) = (Instant::now(), Sent::default());
         while begun.elapsed() < plan.lasts {
-            while sent.segments + sent.refused < due(begun.elapsed(), plan.per_s) {
+            let late = due(begun.elapsed(), plan.per_s).saturating_sub(sent.segments + sent.refused);
+            for _ in 0..late.min(BURST_MAX) {
                 let segment = segments.next();
                 match sender.send(&segment) {
                     Ok(()) => (sent.segments, sent.bytes) = (sent.segments + 1, sent.bytes + segment.len() as u64),
@@ -161,7 +164,7 @@ mod tests {
         assert_eq!(due(Duration::ZERO, 20_000), 0);
         assert_eq!(due(Duration::from_millis(1), 20_000), 20);
         assert_eq!(due(Duration::from_micros(149), 20_000), 2);
-        assert_eq!(due(LASTS_MAX, PER_S_MAX), 30_000_000);
+        assert_eq!(due(LASTS_MAX, PER_S_MAX), 15_000_000);
     }
 
     #[test]

@@ -16,11 +16,8 @@ use crate::scene::{SOON, Scene};
 /// Connects to the preferred SLR as h1, with that host's certificate, and claims flows. Holds the connection until `over`.
 async fn claim_as_h1(files: TrustFiles, flows: Vec<FlowKey>, over: oneshot::Receiver<()>) {
     let endpoint = Endpoint::dialling(Trust::load(files).unwrap()).unwrap();
-    let parent = Target {
-        role: Role::Site,
-        name: "slr1".parse().unwrap(),
-        addresses: vec!["10.1.1.2:6100".parse().unwrap()],
-    };
+    let parent =
+        Target { role: Role::Site, name: "slr1".parse().unwrap(), addresses: vec!["10.1.1.2:6100".parse().unwrap()] };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let addresses = ["10.1.11.2", "fd00:1:11::2"];
     let settings = ChildSettings {

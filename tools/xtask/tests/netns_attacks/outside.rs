@@ -19,20 +19,36 @@ const HOSTILE: &str = "c2";
 /// What a lab forwards on two busy cores, some ten times over as chains; and four times what is asked about.
 const FLOOD_PER_S: u32 = 4_000;
 const FLOOD_FOR: Duration = Duration::from_secs(3);
+/// A busy machine's links lose some.
+const ARRIVE_PERCENT: u64 = 95;
 /// Orphans that a CPU holds at once, and each second: SLR_HELD_BURST, SLR_HELD_PER_S.
 const HELD_BURST: f64 = 200.0;
 const HELD_PER_S: f64 = 500.0;
-/// An orphan of 54 bytes crosses eight links of the site with up to two tunnel headers of 20 bytes; one that is asked about, some
-/// more. Older hosts of its slot would add at most two times three links.
-const INSIDE_MAX: f64 = 24.0;
+/// Bytes on links of the site for each of the attacker's: 18.8 for a chain through three hosts and on to its end, which crosses nine
+/// links with up to four headers of 20 bytes; and the part that is asked about goes on to its host.
+const INSIDE_MAX: f64 = 22.0;
 /// One more than SLR_CHAIN_HEADERS.
 const DEEP: usize = 5;
 /// Packets of each attack that is no flood.
 const PACKETS: u64 = 50;
 
-/// What the site's links have carried: to and from SLRs, site and hosts.
+/// What the site's links carry in the time of a flood, to and from SLRs, site and hosts, without one.
+fn inside_without(pair: &Pair) -> u64 {
+    let before = inside(pair);
+    thread::sleep(FLOOD_FOR); // the time of the measurement
+    inside(pair) - before
+}
+
+/// What they have carried so far.
 fn inside(pair: &Pair) -> u64 {
-    let ends = [("internet", "slr1"), ("internet", "slr2"), ("internet", "site"), ("site", "h1"), ("site", "h2"), ("site", "h3")];
+    let ends = [
+        ("internet", "slr1"),
+        ("internet", "slr2"),
+        ("internet", "site"),
+        ("site", "h1"),
+        ("site", "h2"),
+        ("site", "h3"),
+    ];
     ends.iter().map(|(node, other)| carried(pair.lab(), node, other).unwrap().sum()).sum()
 }
 
@@ -55,23 +71,28 @@ fn flood_of_acks(pair: &Pair) {
         let ends = ["drop_orphan_held", "drop_orphan_limit"].map(|reason| sum(pair, &SLRS, reason));
         (packets(pair, "slr1", "fwd_orphan_chain"), sum(pair, &HOSTS, "relay_chain"), ends)
     };
+    let usual = inside_without(pair);
     let (before, links, client) = (counts(), inside(pair), outside(pair));
     let sent = flood::run(pair.lab(), HOSTILE, &plan).unwrap();
     assert_eq!(sent.refused, 0, "{sent:?}");
     let ended = |now: (u64, u64, [u64; 2])| now.2.iter().sum::<u64>() - before.2.iter().sum::<u64>();
-    eventually(SOON, "the ends of all chains", || ended(counts()) >= sent.segments);
+    let most_of_them = sent.segments * ARRIVE_PERCENT / 100;
+    eventually(SOON, "the ends of the chains", || ended(counts()) >= most_of_them);
+    let reset = SLRS.map(|slr| finals(pair, slr)).iter().sum::<u64>();
     let after = counts();
     let [held, limited] = [after.2[0] - before.2[0], after.2[1] - before.2[1]];
     let (chains, relayed) = (after.0 - before.0, after.1 - before.1);
-    let answered = || SLRS.map(|slr| finals(pair, slr)).iter().sum::<u64>();
-    println!("{sent:?}: {chains} chains, {relayed} relayed, {held} held, {limited} limited, {} finals", answered());
-    assert_eq!((chains, held + limited), (sent.segments, sent.segments), "each is counted once where it ends");
+    println!(
+        "{sent:?}: {chains} chains, {relayed} relayed, {held} held, {limited} limited, {reset} sent on to be reset"
+    );
+    assert!((most_of_them..=sent.segments).contains(&chains), "{chains} chains of {sent:?}");
+    assert!(held + limited <= chains && reset <= held, "each ends once, and only what is asked about is reset");
     let cpus = thread::available_parallelism().unwrap().get() as f64;
     // The flood may have taken longer to arrive than to be sent.
     let most = cpus * (HELD_BURST + HELD_PER_S * (FLOOD_FOR.as_secs_f64() + 1.0));
     assert!(held > 0 && (held as f64) < most && limited > 0, "{held} held, {limited} limited, {most} may be held");
 
-    let (client, links) = (outside(pair) - client, inside(pair) - links);
+    let (client, links) = (outside(pair) - client, (inside(pair) - links).saturating_sub(usual));
     let [back, factor] = [client.received, links].map(|bytes| bytes as f64 / client.sent as f64);
     println!("bytes for each of the attacker's: {back:.2} back to it, {factor:.1} over the site's links");
     assert!(back < 1.0, "amplification: {client:?}");
