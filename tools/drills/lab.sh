@@ -55,10 +55,24 @@ between_slrs() {
 		for way in 'from 10.1.1.2 to 10.1.2.2' 'from 10.1.2.2 to 10.1.1.2'; do ip rule $1 \$way blackhole; done
 		for way in 'from fd00:1:1::2 to fd00:1:2::2' 'from fd00:1:2::2 to fd00:1:1::2'; do ip -6 rule $1 \$way blackhole; done"
 }
+# flood RATE: from the other client, segments of connections that do not exist, so many a second, until flood_ends or for four
+# minutes; once the preferred SLR searches for them.
+flood() {
+	retry 5 lab spawn c2 flood -- "$bin/xtask" flood c2 192.0.2.10:8080 '[2001:db8:100::10]:8080' --run "$SLR_LAB_RUN" \
+		--rate "$1" --lasts 240 --seed "$PROBE_SEED"
+	retry 10 floods slr1
+}
+flood_ends() { lab signal c2 flood SIGTERM; }
+# Does an SLR get more orphans, whatever it does with them?
+orphans() {
+	router "$1" show recovery --json | tr -d ' \n' |
+		sed -n 's/.*"orphans":{"chain":\([0-9]*\),"ring":\([0-9]*\),"dropped":\([0-9]*\),.*/\1 + \2 + \3/p'
+}
+floods() { before=$(($(orphans "$1"))); sleep 0.1; test $(($(orphans "$1"))) -gt $((before + 10)); }
 slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
 # rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror, chain and whohas (which is after a chain
-# only), with commas; or none. Without a rung for them, packets of flows that an SLR does not know are dropped there. The configuration of the start is kept beside;
-# an empty LIST puts it in force again.
+# only), with commas; or none. Without a rung for them, packets of flows that an SLR does not know are dropped there. The
+# configuration of the start is kept beside; an empty LIST puts it in force again.
 rungs() {
 	orphan=drop mirror= ask=false
 	for rung in $(echo "$1" | tr , ' '); do

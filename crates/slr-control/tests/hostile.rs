@@ -12,10 +12,10 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use slr_control::{ALPN, HubEvent, TrustFiles};
+use slr_control::{ALPN, HubEvent, Target, TrustFiles};
 use slr_model::Role;
-use slr_session::conversation::ParentEvent;
-use slr_wire::{Code, Hello, Message};
+use slr_session::conversation::{ParentEvent, PeerEvent};
+use slr_wire::{Code, Hello, Message, WhoHas};
 
 /// Believes anybody, so that these tests decide alone what is said.
 #[derive(Debug)]
@@ -79,22 +79,25 @@ fn quic(files: Option<&TrustFiles>, alpn: &[u8]) -> quinn::Endpoint {
     endpoint
 }
 
+fn hello(role: Role) -> Message {
+    Message::Hello(Hello {
+        incarnation: 1,
+        session: 1,
+        software: "hostile".to_owned(),
+        role,
+        tunnel_addresses: vec!["10.1.0.2".parse().unwrap()],
+        tunnel_sources: vec![],
+        answers_asks: false,
+    })
+}
+
 /// A router, and a connection of h1 to it that is welcome.
 async fn welcomed(home: &Domain) -> (Router, Connection, SendStream, RecvStream) {
     let mut router = Router::start(&home.node(Role::Site, "r1"), Role::Site, "127.0.0.1:0");
     let endpoint = quic(Some(&home.node(Role::Host, "h1")), ALPN);
     let connection = endpoint.connect(router.address, "slr.invalid").unwrap().await.unwrap();
     let (mut send, recv) = connection.open_bi().await.unwrap();
-    let hello = Message::Hello(Hello {
-        incarnation: 1,
-        session: 1,
-        software: "hostile".to_owned(),
-        role: Role::Host,
-        tunnel_addresses: vec!["10.1.0.2".parse().unwrap()],
-        tunnel_sources: vec![],
-        answers_asks: false,
-    });
-    send.write_all(&hello.encode_frame().unwrap()).await.unwrap();
+    send.write_all(&hello(Role::Host).encode_frame().unwrap()).await.unwrap();
     router.welcome().await;
     (router, connection, send, recv)
 }
@@ -201,6 +204,71 @@ async fn a_flood_of_datagrams_is_counted_and_others_are_heard() {
     assert!(counters.limited > 500, "{counters:?}");
     let decoded_in_vain = counters.undecoded.iter().sum::<u64>();
     assert!(decoded_in_vain > 0 && decoded_in_vain < 500, "only what the rate allows is looked at: {counters:?}");
+}
+
+/// Who asks about flows.
+fn asking(event: &HubEvent) -> Option<&str> {
+    match event {
+        HubEvent::Peer { name, event: PeerEvent::Message(Message::WhoHas(_)), .. } => Some(name.as_str()),
+        _ => None,
+    }
+}
+
+/// Whatever a peer with a good certificate asks, no more questions are looked at than the rate allows; and another one is heard.
+#[tokio::test]
+async fn a_peer_that_floods_questions_is_limited_and_another_is_heard() {
+    let home = Domain::new("example.net");
+    let mut router = Router::start(&home.node(Role::Site, "r3"), Role::Site, "127.0.0.1:0");
+    let other = Router::with(
+        &home.node(Role::Site, "r2"),
+        hub_settings(Role::Site, "127.0.0.1:0", vec![router.target(Role::Site, "r3")]),
+    );
+    // The smaller name dials, so that nobody ever does at this address.
+    let hostile = Target { role: Role::Site, name: "r1".parse().unwrap(), addresses: vec![other.address] };
+    router.hub.set_peers(vec![hostile, other.target(Role::Site, "r2")]);
+    let met = |wanted: &'static str| {
+        move |event: &HubEvent| match event {
+            HubEvent::Peer { name, event: PeerEvent::Met(_), .. } => (name.as_str() == wanted).then_some(()),
+            _ => None,
+        }
+    };
+    router.until("the other", met("r2")).await;
+    let endpoint = quic(Some(&home.node(Role::Site, "r1")), ALPN);
+    let connection = endpoint.connect(router.address, "slr.invalid").unwrap().await.unwrap();
+    let (mut send, _recv) = connection.open_bi().await.unwrap();
+    send.write_all(&hello(Role::Site).encode_frame().unwrap()).await.unwrap();
+    router.until("the flood's sender", met("r1")).await;
+
+    let flow = "tcp 198.51.100.7:40000 > 192.0.2.9:80".parse().unwrap();
+    let asks = Message::WhoHas(WhoHas { flows: vec![flow] });
+    let datagram = Bytes::from(asks.encode_datagram().unwrap());
+    let (begin, other_asks) = (Instant::now(), Arc::new(asks));
+    let flood = async {
+        for round in 1..=100 {
+            (0..50).for_each(|_| connection.send_datagram(datagram.clone()).unwrap());
+            tokio::time::sleep(Duration::from_millis(5)).await; // the sender's pace: its own queue throws away what is faster
+            if round % 50 == 0 {
+                other.hub.send_to_peer(&"r3".parse().unwrap(), other_asks.clone()).unwrap();
+            }
+        }
+    };
+    // In the midst of the flood, and at its end.
+    let (mut asked, mut others) = (0, 0);
+    let heard = router.until("the other's questions", |event| {
+        match asking(event) {
+            Some("r2") => others += 1,
+            Some(_) => asked += 1,
+            None => {}
+        }
+        (others == 2).then_some(())
+    });
+    tokio::join!(flood, heard);
+    let counters = router.hub.counters();
+    let most = 512 + begin.elapsed().as_secs_f64().ceil() as u64 * 512;
+    println!("{asked} of 5,000 questions taken in {:?}, {counters:?}", begin.elapsed());
+    assert!((512..=most).contains(&asked), "{asked} questions were taken, {most} are allowed");
+    assert!(counters.limited > 1_000, "{counters:?}");
+    assert!(connection.close_reason().is_none(), "it is not cut off: its rings and mirror are heard");
 }
 
 #[tokio::test]

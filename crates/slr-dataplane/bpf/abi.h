@@ -65,6 +65,9 @@ enum slr_const {
 	SLR_HELD_BYTES = 1 << 21, /* 225 datagrams that the daemon has not read: a fifth of a second's */
 	SLR_HELD_PER_S = 500, /* and CPU: the daemon asks about so many flows, whoever sends orphans */
 	SLR_HELD_BURST = 200,
+	SLR_HELD_PREFIX_PER_S = 125, /* and client prefix, of what a CPU keeps for those that do not flood */
+	SLR_HELD_PREFIX_BURST = 50,
+	SLR_HELD_PREFIXES = 8192, /* a flood from more has the CPU's budget alone against it; LRU */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
 	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */
 	SUBNET_ORPHAN_DROP = 1 << 2, /* mid-flow packets of unknown flows: drop instead of ring */

@@ -86,15 +86,13 @@ static __always_inline bool two_ended(struct pkt *p, __u32 isn)
 	return p->seq - isn - 1 <= 0xffff;
 }
 
-/* One token of the client prefix's budget (IPv4 /24, IPv6 /48). */
-separate int may_pin(struct pkt *p, struct router_config *cfg)
+/* One token of the client prefix's budget (IPv4 /24, IPv6 /48) in one of the tables of budgets. */
+static __always_inline bool take_of_prefix(void *budgets, struct pkt *p, __u32 per_s, __u32 burst)
 {
 	__u64 now_ns = bpf_ktime_get_ns();
 	struct bucket_key key = {};
 	struct bucket *b;
 
-	if (!p || !cfg)
-		return false;
 	key.family = p->family;
 	if (p->family == AF_V4) {
 		key.prefix[0] = p->k4.client & bpf_htonl(0xffffff00);
@@ -102,14 +100,29 @@ separate int may_pin(struct pkt *p, struct router_config *cfg)
 		key.prefix[0] = p->k6.client[0];
 		key.prefix[1] = p->k6.client[1] & bpf_htonl(0xffff0000);
 	}
-	b = map_lookup(&buckets, &key);
+	b = map_lookup(budgets, &key);
 	if (!b) {
-		struct bucket fresh = { .stamp_ns = now_ns, .credit = (cfg->promote_burst - 1) * TOKEN };
+		struct bucket fresh = { .stamp_ns = now_ns, .credit = (burst - 1) * TOKEN };
 
-		bpf_map_update_elem(&buckets, &key, &fresh, BPF_ANY);
-		return cfg->promote_burst > 0;
+		bpf_map_update_elem(budgets, &key, &fresh, BPF_ANY);
+		return burst > 0;
 	}
-	return take_token(b, now_ns, cfg->promote_per_s, cfg->promote_burst);
+	return take_token(b, now_ns, per_s, burst);
+}
+
+separate int may_pin(struct pkt *p, struct router_config *cfg)
+{
+	if (!p || !cfg)
+		return false;
+	return take_of_prefix(&buckets, p, cfg->promote_per_s, cfg->promote_burst);
+}
+
+/* When little can be held yet: one of the client prefix's own. */
+separate int may_hold(struct pkt *p)
+{
+	if (!p)
+		return false;
+	return take_of_prefix(&held_buckets, p, SLR_HELD_PREFIX_PER_S, SLR_HELD_PREFIX_BURST);
 }
 
 /* Pins p's flow to p's path. `mode`: what of a pin that is there, BPF_NOEXIST or BPF_ANY. */

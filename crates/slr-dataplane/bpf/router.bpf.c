@@ -253,7 +253,12 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 	if (!p || !b)
 		return SLR_R_unset;
 	len = p->len;
-	if (len < 1 || len > SLR_HELD_LEN_MAX || !take_token(b, bpf_ktime_get_ns(), SLR_HELD_PER_S, SLR_HELD_BURST))
+	if (len < 1 || len > SLR_HELD_LEN_MAX)
+		return SLR_R_drop_orphan_limit;
+	/* One half is anybody's. The other is for prefixes within their own budget: one that floods leaves it to the others. */
+	if (b->credit < SLR_HELD_BURST / 2 * TOKEN && !may_hold(p))
+		return SLR_R_drop_orphan_limit;
+	if (!take_token(b, bpf_ktime_get_ns(), SLR_HELD_PER_S, SLR_HELD_BURST))
 		return SLR_R_drop_orphan_limit;
 	h = bpf_ringbuf_reserve(&held, sizeof(*h) + SLR_HELD_LEN_MAX, 0);
 	if (!h)

@@ -109,6 +109,14 @@ struct {
 	__uint(max_entries, 1);
 } held_bucket SEC(".maps");
 
+/* Budgets of held orphans by client prefix. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct bucket_key);
+	__type(value, struct bucket);
+	__uint(max_entries, SLR_HELD_PREFIXES);
+} held_buckets SEC(".maps");
+
 /* Tunnel destination to hop: whom an ICMP error about our outer header concerns, and who may send us the end of a chain. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

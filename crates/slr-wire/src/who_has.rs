@@ -143,7 +143,7 @@ mod tests {
             expected.sort();
             assert_eq!(asked, expected);
             // Hosts of the longest names, a different one for each second flow.
-            let host = |n: usize| (n % 3 > 0).then(|| format!("{:a>63}", n / 2).parse().unwrap());
+            let host = |n: usize| (!n.is_multiple_of(3)).then(|| format!("{:a>63}", n / 2).parse().unwrap());
             let answers: BTreeMap<_, _> =
                 flows(number).into_iter().enumerate().map(|(n, flow)| (flow, host(n))).collect();
             let mut found = BTreeMap::new();

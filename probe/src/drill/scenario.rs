@@ -34,12 +34,13 @@ use serde::Deserialize;
 use crate::units::parse_duration;
 
 /// The drills, in the order of `all`.
-pub const DRILLS: [&str; 9] = [
+pub const DRILLS: [&str; 10] = [
     "table-loss",
     "partial-table-loss",
     "slr-failure",
     "slr-failure-lagging",
     "route-change",
+    "route-change-flood",
     "host-failure",
     "host-drain",
     "server-crash",

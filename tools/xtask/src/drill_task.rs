@@ -23,12 +23,13 @@ pub enum Place {
 }
 
 /// Drills, and where each is made if nobody says otherwise.
-const DRILLS: [(&str, Place); 9] = [
+const DRILLS: [(&str, Place); 10] = [
     ("table-loss", Place::OneSite),
     ("partial-table-loss", Place::OneSite),
     ("slr-failure", Place::Spare),
     ("slr-failure-lagging", Place::Spare),
     ("route-change", Place::TwoSlr),
+    ("route-change-flood", Place::TwoSlr),
     ("host-failure", Place::OneSite),
     ("host-drain", Place::OneSite),
     ("server-crash", Place::OneSite),
@@ -40,7 +41,7 @@ const DRILLS: [(&str, Place); 9] = [
 pub struct Options {
     /// Drills to make, of tools/drills [default: all]
     names: Vec<String>,
-    /// Where to make them [default: one-site, but two SLRs for both slr-failures, route-change and rolling-restart]
+    /// Where to make them [default: one-site, but two SLRs for both slr-failures, rolling-restart and those with a route-change]
     #[arg(long, value_enum)]
     topology: Option<Place>,
     /// Where results and the page drills.html go

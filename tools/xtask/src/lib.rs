@@ -2,13 +2,16 @@
 //! real servers, and real traffic to look at.
 
 pub mod arrivals;
+pub mod carried;
 pub mod drills;
 pub mod faults;
+pub mod flood;
 pub mod knocks;
 pub mod load;
 pub mod paced;
 pub mod pair;
 pub mod quota;
+pub mod raw;
 pub mod series;
 pub mod servers;
 pub mod site;

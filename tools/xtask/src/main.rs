@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod drill_task;
+mod flood_task;
 
 /// Tasks of the workspace.
 #[derive(Parser)]
@@ -20,12 +21,15 @@ enum Task {
     Demo(demo::Options),
     /// Bring a site up and make failure drills on it; probe's results and a page go to a directory.
     Drills(drill_task::Options),
+    /// Send segments of connections that do not exist from a client of a lab; drills do so beside what they measure.
+    Flood(flood_task::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Demo(options) => demo::run(&options),
         Task::Drills(options) => drill_task::run(&options).map(|()| true),
+        Task::Flood(options) => flood_task::run(&options).map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -13,7 +13,7 @@ use slr_testkit::holds_within;
 use slr_testkit::lab::{Lab, Process, ScopedLab};
 use slr_testkit::topology::Topology;
 
-use crate::site::{Authority, TRUST_DOMAIN, program};
+use crate::site::{Authority, Files, TRUST_DOMAIN, program};
 
 mod config;
 mod shares;
@@ -153,6 +153,11 @@ impl Pair {
     /// Where a node's configuration is.
     pub fn config_path(&self, node: &str) -> PathBuf {
         self.lab.dir().join(format!("{node}.toml"))
+    }
+
+    /// A node's certificate files.
+    pub fn files(&self, node: &str) -> Files {
+        self.authority.files(node)
     }
 
     fn socket(&self, node: &str) -> PathBuf {

@@ -15,11 +15,12 @@ use crate::object::Loaded;
 use crate::sys::{self, KernelBtf, MapFacts};
 
 /// Tables that only help in passing, or count what the old version did per CPU: these start anew.
-const NOT_COPIED: [&str; 10] = [
+const NOT_COPIED: [&str; 11] = [
     "frags",
     "buckets",
     "icmp_bucket",
     "held_bucket",
+    "held_buckets",
     "reasons",
     "hop_usage",
     "subnet_usage",
