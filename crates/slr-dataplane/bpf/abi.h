@@ -62,11 +62,12 @@ enum slr_const {
 	UPSTREAM_PARENT = 1, /* of the tier above */
 	UPSTREAM_NEIGHBOUR = 2,
 	SLR_HELD_LEN_MAX = 9216, /* the longest datagram that is held: of a jumbo frame */
-	SLR_HELD_BYTES = 1 << 21, /* 225 datagrams that the daemon has not read: a fifth of a second's */
-	SLR_HELD_PER_S = 500, /* and CPU: the daemon asks about so many flows, whoever sends orphans */
-	SLR_HELD_BURST = 200,
-	SLR_HELD_PREFIX_PER_S = 125, /* and client prefix, of what a CPU keeps for those that do not flood */
-	SLR_HELD_PREFIX_BURST = 50,
+	SLR_HELD_LEN_USUAL = 1536, /* and the longest of an ordinary one */
+	SLR_HELD_BYTES = 1 << 21, /* 1,350 ordinary datagrams that the daemon has not read: a burst of a CPU, and room */
+	SLR_HELD_PER_S = 1000, /* and CPU: the daemon asks about so many flows, whoever sends orphans */
+	SLR_HELD_BURST = 1000, /* a route that changes brings all its flows at once */
+	SLR_HELD_PREFIX_PER_S = 250, /* and client prefix, of what a CPU keeps for those that do not flood */
+	SLR_HELD_PREFIX_BURST = 500,
 	SLR_HELD_PREFIXES = 8192, /* a flood from more has the CPU's budget alone against it; LRU */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
 	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */

@@ -249,6 +249,7 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 	__u32 zero = 0, len;
 	struct bucket *b = map_lookup(&held_bucket, &zero);
 	struct held *h;
+	long loaded;
 
 	if (!p || !b)
 		return SLR_R_unset;
@@ -260,7 +261,14 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 		return SLR_R_drop_orphan_limit;
 	if (!take_token(b, bpf_ktime_get_ns(), SLR_HELD_PER_S, SLR_HELD_BURST))
 		return SLR_R_drop_orphan_limit;
-	h = bpf_ringbuf_reserve(&held, sizeof(*h) + SLR_HELD_LEN_MAX, 0);
+	/* The kernel wants constants. */
+	if (len <= SLR_HELD_LEN_USUAL) {
+		h = bpf_ringbuf_reserve(&held, sizeof(*h) + SLR_HELD_LEN_USUAL, 0);
+		loaded = h ? bpf_xdp_load_bytes(ctx, p->l3 & 0x1f, h + 1, len) : 0;
+	} else {
+		h = bpf_ringbuf_reserve(&held, sizeof(*h) + SLR_HELD_LEN_MAX, 0);
+		loaded = h ? bpf_xdp_load_bytes(ctx, p->l3 & 0x1f, h + 1, len) : 0;
+	}
 	if (!h)
 		return SLR_R_drop_orphan_limit;
 	h->hop = p->hop;
@@ -269,7 +277,7 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 	h->entropy = p->entropy;
 	h->family = p->family;
 	h->len = len;
-	if (bpf_xdp_load_bytes(ctx, p->l3 & 0x1f, h + 1, len)) {
+	if (loaded) {
 		bpf_ringbuf_discard(h, 0);
 		return SLR_R_drop_tunnel_inner;
 	}

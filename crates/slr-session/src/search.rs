@@ -25,10 +25,10 @@ pub const HOLD_FOR: Duration = Duration::from_secs(1);
 pub const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Between two rounds of questions, so that those of a burst travel together.
 pub const ROUND: Duration = Duration::from_millis(10);
-/// Flows that are looked for at once: those of half a second at the rate that the data plane gives.
-pub const FLOWS_MAX: usize = 512;
+/// Flows that are looked for at once: a burst of what the data plane gives, of two CPUs.
+pub const FLOWS_MAX: usize = 2_048;
 /// Bytes of their packets: as many full-sized segments.
-pub const BYTES_MAX: usize = 1 << 20;
+pub const BYTES_MAX: usize = 3 << 20;
 
 /// What the daemon is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]

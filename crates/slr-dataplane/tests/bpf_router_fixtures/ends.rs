@@ -186,15 +186,15 @@ fn held_of_3000(bed: &Bed, prefixes: u16) -> (usize, f64) {
 fn only_so_many_are_held_a_second() {
     let (held, took_s) = held_of_3000(&ending(), 100);
     let cpus = std::thread::available_parallelism().unwrap().get();
-    let most = cpus * (200 + (took_s * 500.0) as usize + 1);
-    assert!((200..=most).contains(&held), "{held} of 3,000 in {took_s} s");
+    let most = cpus * (1_000 + (took_s * 1_000.0) as usize + 1);
+    assert!((1_000..=most).contains(&held), "{held} of 3,000 in {took_s} s");
 }
 
 #[test]
 fn a_prefix_that_floods_leaves_room_for_the_others() {
     let bed = ending();
     let (held, _) = held_of_3000(&bed, 1);
-    assert!(held >= 150, "half of a CPU's, and what is the prefix's own: {held}");
+    assert!(held >= 750, "half of a CPU's, and what is the prefix's own: {held}");
     for f in FAMILIES {
         for port in 0..40 {
             let other = marked(HOSTS[0], END, &datagram(&ack(f.client, 40_000 + port, f.any, 80, 9)));

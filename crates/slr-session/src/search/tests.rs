@@ -120,7 +120,7 @@ fn what_is_held_is_bounded_in_flows_and_bytes() {
     assert_eq!((search.len(), counters.held, counters.repeated), (FLOWS_MAX, FLOWS_MAX as u64, FLOWS_MAX as u64));
     assert_eq!(counters.refused, 6);
     let mut search = super::tests::search(&["a"]);
-    (0..300).for_each(|n| search.hold(now, flow(n), n, 9_000));
+    (0..500).for_each(|n| search.hold(now, flow(n), n, 9_000));
     assert_eq!(search.len(), BYTES_MAX / 9_000);
     search.handle_timeout(now + HOLD_FOR);
     assert_eq!((search.len(), search.bytes, search.due.len()), (0, 0, 0));
