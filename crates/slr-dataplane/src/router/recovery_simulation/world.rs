@@ -105,7 +105,7 @@ impl World {
     pub fn new(seed: u64, is_told: bool) -> Self {
         let mut rng = Rng::new(seed);
         let now = Instant::now();
-        let clusters: &[usize] = *rng.pick(&[&[0, 0][..], &[0, 1], &[0, 0, 1], &[0, 0, 0]]);
+        let clusters: &[usize] = rng.pick(&[&[0, 0][..], &[0, 1], &[0, 0, 1], &[0, 0, 0]]);
         let routers: Vec<Router> =
             clusters.iter().enumerate().map(|(n, cluster)| Router::new(&format!("r{n}"), *cluster, HOSTS)).collect();
         let flows = (0..FLOWS).map(|n| Flow {
