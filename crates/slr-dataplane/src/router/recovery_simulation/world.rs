@@ -23,6 +23,9 @@ const REUSE_AFTER: Duration = Duration::from_secs(2);
 /// Pins are forgotten after so much silence: far less than the shipped time, so that it happens.
 const IDLE_S: u32 = 8;
 
+/// Which cluster each router is of.
+const CLUSTERS: [&[usize]; 4] = [&[0, 0], &[0, 1], &[0, 0, 1], &[0, 0, 0]];
+
 /// What happened.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -105,7 +108,7 @@ impl World {
     pub fn new(seed: u64, is_told: bool) -> Self {
         let mut rng = Rng::new(seed);
         let now = Instant::now();
-        let clusters: &[usize] = rng.pick(&[&[0, 0][..], &[0, 1], &[0, 0, 1], &[0, 0, 0]]);
+        let clusters = rng.pick(&CLUSTERS);
         let routers: Vec<Router> =
             clusters.iter().enumerate().map(|(n, cluster)| Router::new(&format!("r{n}"), *cluster, HOSTS)).collect();
         let flows = (0..FLOWS).map(|n| Flow {
