@@ -67,7 +67,7 @@ enum slr_const {
 	SLR_HELD_PER_S = 1000, /* and CPU: the daemon asks about so many flows, whoever sends orphans */
 	SLR_HELD_BURST = 1000, /* a route that changes brings all its flows at once */
 	SLR_HELD_PREFIX_PER_S = 250, /* and client prefix, of what a CPU keeps for those that do not flood */
-	SLR_HELD_PREFIX_BURST = 500,
+	SLR_HELD_PREFIX_BURST = 250, /* half of what is kept: a prefix that floods leaves the rest */
 	SLR_HELD_PREFIXES = 8192, /* a flood from more has the CPU's budget alone against it; LRU */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
 	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */

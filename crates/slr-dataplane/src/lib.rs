@@ -9,6 +9,7 @@ pub mod hash;
 pub mod host;
 pub mod object;
 pub mod reason;
+mod records;
 pub mod router;
 pub mod sys;
 pub mod table;

@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use slr_testkit::acceptance::allowed;
 use slr_testkit::packet::{ACK, pkt};
 use slr_testkit::{eventually, require_root};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -202,8 +203,9 @@ fn a_connection_that_nobody_has_is_reset_at_once() {
         let sum = |field: &str| {
             ["slr1", "slr2"].map(|slr| recovery(&pair, slr)["search"][field].as_u64().unwrap()).iter().sum::<u64>()
         };
-        assert_eq!((sum("nobody"), sum("finals"), sum("denied")), (10, 10, 10), "{what}");
+        assert_eq!((sum("nobody"), sum("finals")), (10, 10), "{what}");
+        assert!(sum("denied") >= 10, "{what}: each was asked about, some twice if the answer was late");
         let longest = took.iter().max().unwrap();
-        assert!(*longest < Duration::from_millis(500), "{what}: {longest:?}");
+        assert!(*longest < allowed(Duration::from_millis(500)), "{what}: {longest:?}");
     }
 }

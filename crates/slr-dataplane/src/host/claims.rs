@@ -1,18 +1,15 @@
 //! Flows that this host has and a router searches for: the kernel's program finds them, the daemon tells the routers.
 
-use std::cell::RefCell;
-use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
-use std::rc::Rc;
 
-use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use slr_model::{FlowKey, Protocol};
 
 use super::Host;
 use super::abi::{claim, slr_host_const};
 use crate::abi::Pod;
-use crate::table::{MapError, io_error};
+use crate::records::Records;
+use crate::table::MapError;
 
 /// Claims that are taken at once: more than one burst of a CPU, so that a burst is told together.
 const AT_ONCE: usize = 4_096;
@@ -31,43 +28,26 @@ pub struct ClaimCounts {
 }
 
 /// The claims that the program makes. Its descriptor is readable when there are some.
-pub struct ClaimReader {
-    ring: RingBuffer<'static>,
-    found: Rc<RefCell<Vec<FlowKey>>>,
-}
+pub struct ClaimReader(Records<FlowKey>);
 
 impl ClaimReader {
     /// What has come since, some thousand at most. More may be there: to be called until it returns nothing.
     pub fn take(&mut self) -> Result<Vec<FlowKey>, MapError> {
-        let consumed = self.ring.consume_raw_n(AT_ONCE);
-        if consumed < 0 {
-            return Err(failed(io::Error::from_raw_os_error(-consumed)));
-        }
-        Ok(self.found.take())
+        self.0.take()
     }
 }
 
 impl AsRawFd for ClaimReader {
     fn as_raw_fd(&self) -> RawFd {
-        self.ring.epoll_fd()
+        self.0.as_raw_fd()
     }
 }
 
 impl Host {
     /// The reader of claims; one at a time, since two would each see a part.
     pub fn claim_reader(&self) -> Result<ClaimReader, MapError> {
-        let map = self.loaded.map("claims").map_err(|e| failed(io::Error::other(e.to_string())))?;
-        let found = Rc::<RefCell<Vec<FlowKey>>>::default();
-        let into = found.clone();
-        let mut builder = RingBufferBuilder::new();
-        builder
-            .add(&map, move |bytes| {
-                into.borrow_mut().extend(claim::from_bytes(bytes).and_then(|claim| flow_of(&claim)));
-                0
-            })
-            .map_err(|e| failed(io_error(e)))?;
-        let ring = builder.build().map_err(|e| failed(io_error(e)))?;
-        Ok(ClaimReader { ring, found })
+        let flow = |bytes: &[u8]| claim::from_bytes(bytes).and_then(|claim| flow_of(&claim));
+        Records::open(&self.loaded, "claims", AT_ONCE, flow).map(ClaimReader)
     }
 
     /// What became of claims.
@@ -95,8 +75,4 @@ fn flow_of(claim: &claim) -> Option<FlowKey> {
     };
     let protocol = Protocol::from_number(u8::try_from(claim.proto).ok()?)?;
     FlowKey::new(end(claim.client, claim.client_port), end(claim.vaddr, claim.vport), protocol).ok()
-}
-
-fn failed(source: io::Error) -> MapError {
-    MapError { table: "claims", action: "read", source }
 }

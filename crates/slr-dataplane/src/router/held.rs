@@ -1,18 +1,15 @@
 //! Orphans that no host of their slot has: read from the program's ring buffer, for the daemon to ask other routers about. And the
 //! answer to such a question: who has a flow here.
 
-use std::cell::RefCell;
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::rc::Rc;
 
-use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use slr_model::{FlowKey, HopId, NodeName, Protocol};
 
 use super::Router;
 use crate::abi::{Pod, flow, flow_key_v4, flow_key_v6, held, slr_const};
-use crate::table::{MapError, io_error};
+use crate::records::Records;
+use crate::table::MapError;
 
 /// Orphans that are taken at once: as many as the buffer holds.
 const AT_ONCE: usize = 256;
@@ -33,43 +30,25 @@ pub struct Orphan {
 }
 
 /// The program's orphans. Its descriptor is readable when there are some.
-pub struct HeldReader {
-    ring: RingBuffer<'static>,
-    found: Rc<RefCell<Vec<Orphan>>>,
-}
+pub struct HeldReader(Records<Orphan>);
 
 impl HeldReader {
     /// What has come since. More may be there: to be called until it returns nothing.
     pub fn take(&mut self) -> Result<Vec<Orphan>, MapError> {
-        let consumed = self.ring.consume_raw_n(AT_ONCE);
-        if consumed < 0 {
-            return Err(failed(io::Error::from_raw_os_error(-consumed)));
-        }
-        Ok(self.found.take())
+        self.0.take()
     }
 }
 
 impl AsRawFd for HeldReader {
     fn as_raw_fd(&self) -> RawFd {
-        self.ring.epoll_fd()
+        self.0.as_raw_fd()
     }
 }
 
 impl Router {
     /// The reader of held orphans; one at a time, since two would each see a part.
     pub fn held_reader(&self) -> Result<HeldReader, MapError> {
-        let map = self.loaded.map("held").map_err(|e| failed(io::Error::other(e.to_string())))?;
-        let found = Rc::<RefCell<Vec<Orphan>>>::default();
-        let into = found.clone();
-        let mut builder = RingBufferBuilder::new();
-        builder
-            .add(&map, move |bytes| {
-                into.borrow_mut().extend(orphan_of(bytes));
-                0
-            })
-            .map_err(|e| failed(io_error(e)))?;
-        let ring = builder.build().map_err(|e| failed(io_error(e)))?;
-        Ok(HeldReader { ring, found })
+        Records::open(&self.loaded, "held", AT_ONCE, orphan_of).map(HeldReader)
     }
 
     /// The host that a flow is pinned to, if this router knows it of its own: no guess, and not what a neighbour has.
@@ -132,10 +111,6 @@ fn flow_of(datagram: &[u8], family: u32) -> Option<FlowKey> {
     }
     let protocol = Protocol::from_number(next)?;
     FlowKey::new((client, word(at)?).into(), (to, word(at + 2)?).into(), protocol).ok()
-}
-
-fn failed(source: io::Error) -> MapError {
-    MapError { table: "held", action: "read", source }
 }
 
 #[cfg(test)]

@@ -1,16 +1,13 @@
 //! Flows that the program has pinned just now: read from its ring buffer, with the names of their hosts.
 
-use std::cell::RefCell;
-use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 
-use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use slr_model::{FlowKey, HopId, NodeName, Protocol};
 
 use super::{Router, addr};
 use crate::abi::{Pod, flow, new_pin, slr_const};
-use crate::table::{MapError, io_error};
+use crate::records::Records;
+use crate::table::MapError;
 
 /// Records that are taken at once: a fifth of the buffer, some milliseconds.
 const AT_ONCE: usize = 16_384;
@@ -28,21 +25,16 @@ pub struct NewPins {
 
 /// Reads the program's records; one at a time, since two would each see a part.
 pub struct NewPinReader {
-    ring: RingBuffer<'static>,
-    found: Rc<RefCell<Vec<new_pin>>>,
+    records: Records<new_pin>,
     lost: u64,
 }
 
 impl NewPinReader {
     /// What has come since, some thousand at most: to be called every few milliseconds, since nobody is woken.
     pub fn take(&mut self, router: &Router) -> Result<NewPins, MapError> {
-        let consumed = self.ring.consume_raw_n(AT_ONCE);
-        if consumed < 0 {
-            return Err(failed(io::Error::from_raw_os_error(-consumed)));
-        }
+        let found = self.records.take()?;
         let lost = router.new_pins_lost()?;
         let new = lost - std::mem::replace(&mut self.lost, lost).min(lost);
-        let found = self.found.take();
         let more = found.len() == AT_ONCE;
         if found.is_empty() {
             return Ok(NewPins { pins: Vec::new(), lost: new, more });
@@ -61,21 +53,9 @@ impl NewPinReader {
 impl Router {
     /// The reader of new pins. What was told before it was made is dropped.
     pub fn new_pin_reader(&self) -> Result<NewPinReader, MapError> {
-        let map = self.loaded.map("new_pins").map_err(|e| failed(io::Error::other(e.to_string())))?;
-        let found = Rc::<RefCell<Vec<new_pin>>>::default();
-        let into = found.clone();
-        let mut builder = RingBufferBuilder::new();
-        builder
-            .add(&map, move |bytes| {
-                into.borrow_mut().extend(new_pin::from_bytes(bytes));
-                0
-            })
-            .map_err(|e| failed(io_error(e)))?;
-        let ring = builder.build().map_err(|e| failed(io_error(e)))?;
-        while ring.consume_raw_n(AT_ONCE) > 0 {
-            found.borrow_mut().clear();
-        }
-        Ok(NewPinReader { ring, found, lost: self.new_pins_lost()? })
+        let mut records = Records::open(&self.loaded, "new_pins", AT_ONCE, new_pin::from_bytes)?;
+        while !records.take()?.is_empty() {}
+        Ok(NewPinReader { records, lost: self.new_pins_lost()? })
     }
 
     /// Pins that there was no room to tell of, since the tables were made.
@@ -100,8 +80,4 @@ fn flow_of(record: &new_pin) -> Option<FlowKey> {
     };
     let protocol = Protocol::from_number(u8::try_from(record.proto).ok()?)?;
     FlowKey::new(end(record.client, record.client_port), end(record.vaddr, record.vport), protocol).ok()
-}
-
-fn failed(source: io::Error) -> MapError {
-    MapError { table: "new_pins", action: "read", source }
 }
