@@ -7,9 +7,11 @@
 //! A failure prints its seed. `SLR_SEED=SEED` runs that one alone, `SLR_SCHEDULES=N` another number of them.
 
 mod router;
+mod tally;
 mod world;
 
-use world::{Tally, World};
+use tally::Tally;
+use world::World;
 
 /// As many as the acceptance of the recovery asks for.
 const SCHEDULES: u64 = 10_000;
