@@ -329,6 +329,20 @@ enum slr_host_const {
 	CLAIM_NUM = 4,
 	UDP_OWNER_SOCKET = 0,
 	UDP_OWNER_CGROUP = 1,
+	SLR_UDP_TALKS = 16384, /* UDP conversations that are watched; LRU, 1.6 MiB; a sweep reads all of it in 0.3 ms */
+	SLR_WAKES_BYTES = 4096, /* one record wakes the daemon, and no other is written before it has slept again */
+	SLR_WATCH_IDLE_MS = 2000, /* a flow that says nothing for so long is watched again when it speaks */
+	SLR_STALL_LONE_MS = 45, /* one segment alone may be acknowledged late: Linux takes 40 ms (RFC 1122 allows 500) */
+	SLR_STALL_RTTS = 3, /* a tail-loss probe leaves after two round trips and is answered after another (RFC 8985 7.2) */
+	SLR_STALL_AGAIN_MS = 1000, /* a stall that lasts is told again, to a daemon that began meanwhile */
+	SLR_UPLOAD_ARRIVALS = 3, /* so often data came while we said nothing: more is expected */
+	SLR_REGULAR_ARRIVALS = 8, /* so often it came at even distances: more is expected, whoever spoke last */
+	SLR_UDP_UNANSWERED = 2, /* datagrams that were sent since the client's last: one is an answer, two are a stream */
+	STALL_OVER = 0, /* a flow that was told of was heard again */
+	STALL_SENDING = 1, /* TCP: what was sent is not acknowledged */
+	STALL_RECEIVING = 2, /* TCP: what the client was sending does not go on */
+	STALL_DATAGRAMS = 3, /* UDP: the client is sent to and not heard */
+	STALL_SWEPT = 4, /* the end of a sweep; `quiet_us` is the number of flows that are watched */
 };
 
 /* Payload of a tunnel keepalive, in the UDP datagram inside the tunnel; network order. A request may be longer (a probe
@@ -394,6 +408,25 @@ struct claim {
 	__u32 proto;
 };
 
+/* What a sweep over the watched flows tells of one. TCP's numbers are host order. */
+struct stall {
+	struct claim flow;
+	__u32 kind; /* STALL_* */
+	__u32 srtt_us; /* 0: not known */
+	__u32 quiet_us; /* since when nothing that was due has come */
+	__u32 snd_una; /* TCP: what a nudge is made of */
+	__u32 rcv_nxt;
+	__u32 ts_val; /* RFC 7323: ours, now */
+	__u32 ts_recent; /* the client's last; 0: no timestamps */
+	__u32 pad;
+};
+
+/* When a virtual subnet's flows count as stalled. By the index of the subnet. */
+struct stall_limit {
+	__u32 floor_us; /* or SLR_STALL_RTTS round trips, if that is longer; 0: its flows are not watched */
+	__u32 pad;
+};
+
 /* Who spoke to us: a client, to one socket or to any socket of one cgroup. */
 struct udp_peer {
 	__u64 owner; /* socket cookie, or cgroup id */
@@ -412,6 +445,7 @@ struct abi_anchor {
 	enum slr_host_const host_constant;
 	struct new_pin new_pin; /* of records in a ring buffer BTF has no type */
 	struct held held;
+	struct stall stall;
 };
 
 #ifndef SLR_ABI_NEXT
@@ -427,3 +461,4 @@ _Static_assert(sizeof(struct keepalive) == 24, "on the wire");
 _Static_assert(sizeof(struct udp_peer) == 32, "no padding in a key");
 _Static_assert(sizeof(struct claim) == 40, "no padding in a key");
 _Static_assert(sizeof(struct host_usage) == 32, "no padding in a value");
+_Static_assert(sizeof(struct stall) == 72, "no padding in a record");

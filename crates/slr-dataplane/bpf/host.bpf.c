@@ -6,12 +6,14 @@
  * address passes untouched.
  * slr_host_egress (tc): counts what leaves from virtual addresses, lowers the MSS of its SYNs.
  * slr_udp_* (cgroup): wildcard UDP sockets answer from the address that the client spoke to.
+ * slr_sweep_* (iterators): flows that have stalled.
  */
 #include "host_packet.h"
 #include "host_chain.h"
 #include "host_keepalive.h"
 #include "host_egress.h"
 #include "host_udp.h"
+#include "host_sweep.h"
 
 struct abi_anchor abi_anchor SEC(".data.abi");
 

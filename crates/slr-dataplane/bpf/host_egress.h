@@ -6,7 +6,7 @@
 #include <linux/pkt_cls.h>
 
 #include "frame.h"
-#include "host_maps.h"
+#include "host_watch.h"
 
 #define TCP_OPTION_END 0
 #define TCP_OPTION_NOP 1
@@ -149,6 +149,8 @@ separate int note_answered(struct __sk_buff *skb, struct sent *s)
 	noted = bpf_map_lookup_elem(&udp_answered, &flow);
 	if (!noted)
 		return bpf_map_update_elem(&udp_answered, &flow, &now, BPF_ANY);
+	if (is_watched(s->subnet))
+		speak_datagram(&flow, now);
 	if ((__s64)(now - *noted) > (__s64)(SLR_UDP_NOTED_S * NS_PER_S))
 		*noted = now;
 	return 0;
@@ -190,6 +192,8 @@ static __always_inline __u32 leave_tcp(struct __sk_buff *skb, struct sent *s, st
 		most = s->v6 ? cfg->mss_v6 : cfg->mss_v4;
 		if (most && clamp_mss(skb, s->l4, most))
 			count(SLR_H_pass_mss_clamped, skb->len - s->l3);
+	} else {
+		watch_tcp(skb, s->subnet);
 	}
 	return th.doff * 4;
 }

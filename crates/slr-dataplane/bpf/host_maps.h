@@ -119,6 +119,73 @@ struct {
 	__uint(max_entries, CLAIM_NUM);
 } claim_counts SEC(".maps");
 
+/* When flows of a virtual subnet count as stalled, by the subnet's index. Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct stall_limit);
+	__uint(max_entries, SLR_SERVED_MAX);
+} stall_limits SEC(".maps");
+
+/* What the last sweep saw of a TCP flow. Not in abi.h: user space never sees it. */
+struct watch {
+	__u64 heard_ns; /* when anything came from the client; or nothing was awaited */
+	__u64 active_ns; /* when it last was heard or awaited */
+	__u64 arrived_ns; /* when data of the client came */
+	__u64 told_ns; /* when it was told of; 0: it is not stalled */
+	__u32 segs_in; /* counters of the socket, to see what has changed */
+	__u32 rcv_nxt;
+	__u32 snd_nxt;
+	__u32 snd_nxt_then; /* before the last arrival: has it been answered since? */
+	__u32 gap_us; /* between arrivals: mean and deviation, as RFC 6298 has them for round trips */
+	__u32 gap_dev_us;
+	__u32 arrivals;
+	__u32 pad;
+};
+
+/* TCP sockets at virtual addresses that speak: those that have this storage are what a sweep visits, and no others. Made on
+ * egress, removed by the sweep when a flow falls silent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct watch);
+} watched SEC(".maps");
+
+/* A UDP flow with words in both directions. Not in abi.h. */
+struct talk {
+	__u64 heard_ns; /* the client's last datagram */
+	__u64 sent_ns; /* the server's */
+	__u64 told_ns;
+	__u32 gap_us; /* between the client's datagrams */
+	__u32 gap_dev_us;
+	__u32 arrivals;
+	__u32 unanswered; /* datagrams sent since the client's last */
+};
+
+/* UDP flows whose client spoke again after it was answered: one that asks once is none. Written on ingress and egress, read
+ * by a sweep. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct claim);
+	__type(value, struct talk);
+	__uint(max_entries, SLR_UDP_TALKS);
+} udp_talks SEC(".maps");
+
+/* Whether the daemon sleeps because nothing is watched: 1 written by user space, 0 by whoever wakes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} sweeper_sleeps SEC(".maps");
+
+/* Wakes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SLR_WAKES_BYTES);
+} wakes SEC(".maps");
+
 /* What happened: per reason and per virtual subnet. Written here, read by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -223,6 +290,14 @@ static __always_inline __u32 subnet_of_v6(const struct host_config *cfg, const v
 	__builtin_memcpy(key.addr, addr, 16);
 	subnet = bpf_map_lookup_elem(&served_v6, &key);
 	return subnet ? *subnet : NOT_SERVED;
+}
+
+#define FAMILY_INET 2
+#define FAMILY_INET6 10
+
+static __always_inline bool is_v4(const struct slr_addr *a)
+{
+	return !a->word[0] && !a->word[1] && a->word[2] == bpf_htonl(0xffff);
 }
 
 static __always_inline void count(__u32 why, __u64 bytes)

@@ -11,10 +11,8 @@
 
 #include <linux/types.h>
 
-#include "host_maps.h"
+#include "host_watch.h"
 
-#define FAMILY_INET 2
-#define FAMILY_INET6 10
 #define TYPE_DGRAM 2
 
 struct sockaddr_v4 {
@@ -31,11 +29,6 @@ struct sockaddr_v6 {
 	__be32 addr[4];
 	__u32 scope;
 };
-
-static __always_inline bool is_v4(const struct slr_addr *a)
-{
-	return !a->word[0] && !a->word[1] && a->word[2] == bpf_htonl(0xffff);
-}
 
 /* Programs on a cgroup see the sockets of every network namespace in it. */
 static __always_inline bool is_foreign(struct bpf_sock_addr *ctx)
@@ -61,6 +54,14 @@ static __always_inline void forget(struct udp_peer *key)
 		bpf_map_delete_elem(&udp_peers, key);
 }
 
+static __always_inline void hear(struct udp_peer *from, struct slr_addr *virtual, __be16 port)
+{
+	struct claim flow = { .client = from->client, .vaddr = *virtual, .client_port = from->client_port, .vport = port,
+			      .proto = IPPROTO_UDP };
+
+	hear_datagram(&flow);
+}
+
 SEC("cgroup_skb/ingress")
 int slr_udp_seen(struct __sk_buff *skb)
 {
@@ -68,8 +69,8 @@ int slr_udp_seen(struct __sk_buff *skb)
 	struct slr_addr virtual = {};
 	struct udp_peer key = {};
 	struct udphdr udp;
+	__u32 l4, subnet;
 	bool served;
-	__u32 l4;
 
 	if (!cfg)
 		return 1;
@@ -78,7 +79,7 @@ int slr_udp_seen(struct __sk_buff *skb)
 
 		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.protocol != IPPROTO_UDP)
 			return 1;
-		served = subnet_of_v4(cfg, ip.daddr) != NOT_SERVED;
+		subnet = subnet_of_v4(cfg, ip.daddr);
 		l4 = ip.ihl * 4;
 		virtual = mapped_v4(ip.daddr);
 		key.client = mapped_v4(ip.saddr);
@@ -87,7 +88,7 @@ int slr_udp_seen(struct __sk_buff *skb)
 
 		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)) || ip.nexthdr != IPPROTO_UDP)
 			return 1;
-		served = subnet_of_v6(cfg, &ip.daddr) != NOT_SERVED;
+		subnet = subnet_of_v6(cfg, &ip.daddr);
 		l4 = sizeof(ip);
 		__builtin_memcpy(&virtual, &ip.daddr, 16);
 		__builtin_memcpy(&key.client, &ip.saddr, 16);
@@ -96,7 +97,10 @@ int slr_udp_seen(struct __sk_buff *skb)
 	}
 	if (bpf_skb_load_bytes(skb, l4, &udp, sizeof(udp)))
 		return 1;
+	served = subnet != NOT_SERVED;
 	key.client_port = udp.source;
+	if (served && is_watched(subnet))
+		hear(&key, &virtual, udp.dest);
 	key.owner = bpf_get_socket_cookie(skb);
 	if (key.owner && served)
 		remember(&key, &virtual);

@@ -12,6 +12,7 @@ mod desired;
 mod egress;
 mod report;
 mod settings;
+mod stalls;
 mod tables;
 
 use std::fs;
@@ -31,6 +32,7 @@ pub use claims::{ClaimCounts, ClaimReader};
 pub use desired::{HostDesired, SocketScope};
 pub use egress::EgressError;
 pub use report::{PeerStatus, SubnetUsage};
+pub use stalls::{Stall, StallKind, Sweeper, Swept, TcpState};
 
 use crate::object::{Loaded, Spec};
 use crate::router::upgrade;

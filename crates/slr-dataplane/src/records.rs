@@ -24,7 +24,7 @@ impl<T: 'static> Records<T> {
         loaded: &Loaded,
         table: &'static str,
         at_once: usize,
-        value_of: impl Fn(&[u8]) -> Option<T> + 'static,
+        value_of: impl Fn(&[u8]) -> Option<T> + Send + 'static,
     ) -> Result<Self, MapError> {
         let map = loaded.map(table).map_err(|error| failed(table, io::Error::other(error.to_string())))?;
         let found = Rc::<RefCell<Vec<T>>>::default();
@@ -48,6 +48,11 @@ impl<T: 'static> Records<T> {
         Ok(self.found.take())
     }
 }
+
+#[expect(unsafe_code, reason = "libbpf-rs says nothing of threads")]
+// SAFETY: libbpf's ring buffer is memory and descriptors of the process, of no thread. Both ends of `found` are in here and move
+// together: the other is in the ring's callback, which runs only inside `take`. The callback's function is Send.
+unsafe impl<T: Send> Send for Records<T> {}
 
 /// Readable when there are records, unless the program wakes nobody.
 impl<T> AsRawFd for Records<T> {

@@ -88,6 +88,31 @@ pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     check(unsafe { libbpf_sys::bpf_obj_pin(object.as_raw_fd(), path.as_ptr()) }).map(drop)
 }
 
+/// Attach an iterator program to the elements of a map; [`iterate`] runs it. It is gone with its descriptor.
+pub fn link_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: plain data; all zero is valid.
+    let (mut over, mut options): (libbpf_sys::bpf_iter_link_info, libbpf_sys::bpf_link_create_opts) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    over.map.map_fd = map.as_raw_fd().cast_unsigned();
+    options.sz = size_of_val(&options) as libbpf_sys::size_t;
+    options.iter_info = &mut over;
+    options.iter_info_len = u32::try_from(size_of_val(&over)).expect("a few words");
+    // SAFETY: both descriptors are borrowed for the call, the options outlive it.
+    let fd = check(unsafe {
+        libbpf_sys::bpf_link_create(program.as_raw_fd(), 0, libbpf_sys::BPF_TRACE_ITER, &raw const options)
+    })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// One run of an iterator over all elements; what its program writes is read from the file.
+pub fn iterate(link: BorrowedFd<'_>) -> io::Result<std::fs::File> {
+    // SAFETY: the link is borrowed for the call.
+    let fd = check(unsafe { libbpf_sys::bpf_iter_create(link.as_raw_fd()) })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
+}
+
 /// Read a hash map with all its elements, `visit`ing (key, value). An element that is added or deleted meanwhile may be missed
 /// or seen twice.
 pub fn for_each(

@@ -7,7 +7,8 @@ mod skeleton {
 }
 
 pub use skeleton::types::{
-    claim, counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6, slr_addr, slr_host_const,
+    claim, counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6, slr_addr, slr_host_const, stall,
+    stall_limit,
 };
 
 use crate::abi::Pod;
@@ -22,4 +23,4 @@ macro_rules! pod {
     };
 }
 
-pod!(claim, counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6);
+pod!(claim, counter, host_config, host_usage, prefix_v4, prefix_v6, short_v4, short_v6, stall, stall_limit);

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use slr_model::VirtualSubnet;
 use thiserror::Error;
 
 use super::Host;
-use super::abi::{host_config, prefix_v4, prefix_v6, slr_host_const};
+use super::abi::{host_config, prefix_v4, prefix_v6, slr_host_const, stall_limit};
 use super::desired::HostDesired;
 use super::settings::settings;
 use crate::abi::Pod;
@@ -82,6 +83,11 @@ impl Host {
                 served.insert(subnet, index);
                 applied.subnets_added.push(subnet);
             }
+        }
+        for (subnet, index) in &served {
+            let floor = desired.stall_floors.get(subnet).map_or(0, Duration::as_micros);
+            let floor_us = u32::try_from(floor).unwrap_or(u32::MAX);
+            self.tables.stall_limits.put(index, &stall_limit { floor_us, ..stall_limit::default() })?;
         }
         let indices: Vec<(VirtualSubnet, u32)> = served.into_iter().collect();
         self.publish(settings(desired, &indices).map_err(HostApplyError::Namespace)?)?;

@@ -64,7 +64,7 @@ impl Host {
 }
 
 /// None if the program has written what is no flow.
-fn flow_of(claim: &claim) -> Option<FlowKey> {
+pub(super) fn flow_of(claim: &claim) -> Option<FlowKey> {
     let end = |address: super::abi::slr_addr, port: u16| {
         let mut octets = [0; 16];
         octets

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use slr_model::VirtualSubnet;
@@ -31,6 +32,9 @@ pub struct HostDesired {
     pub site_hosts: Vec<IpAddr>,
     /// Virtual subnets served here.
     pub subnets: Vec<VirtualSubnet>,
+    /// How long a client of a subnet may be silent that owes something, at least; flows of subnets that are not named are not
+    /// watched.
+    pub stall_floors: BTreeMap<VirtualSubnet, Duration>,
     /// Largest MSS that a reply's SYN may carry over IPv4; `None`: left alone.
     pub mss_v4: Option<u16>,
     /// The same over IPv6.

@@ -1,6 +1,6 @@
 //! The host's maps, typed; `bpf/host_maps.h` says who writes and who reads.
 
-use super::abi::{counter, host_config, host_usage, prefix_v4, prefix_v6};
+use super::abi::{counter, host_config, host_usage, prefix_v4, prefix_v6, stall_limit};
 use crate::object::{LoadError, Loaded};
 use crate::table::{PerCpu, Table};
 
@@ -14,6 +14,7 @@ pub struct Tables {
     pub reasons: PerCpu<counter>,
     pub usage: PerCpu<host_usage>,
     pub claim_counts: PerCpu<u64>,
+    pub stall_limits: Table<u32, stall_limit>,
 }
 
 impl Tables {
@@ -28,6 +29,7 @@ impl Tables {
             reasons: PerCpu::open(loaded, "reasons")?,
             usage: PerCpu::open(loaded, "usage")?,
             claim_counts: PerCpu::open(loaded, "claim_counts")?,
+            stall_limits: Table::open(loaded, "stall_limits")?,
         })
     }
 }

@@ -8,5 +8,6 @@ mod deliver;
 mod egress;
 mod keepalive;
 mod malformed;
+mod stalls;
 mod tables;
 mod upgrade;

@@ -213,13 +213,15 @@ pub(super) fn names_in(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The start time of a running process; `None` if there is none or it is a zombie.
+/// The start time of a running process; `None` if there is none or it is a zombie. One whose first thread alone has ended still has its
+/// sockets: a daemon that was killed is gone when its last thread is.
 fn alive_since(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses and may hold anything; fields count from after the last one.
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    let is_dead = matches!(*fields.first()?, "Z" | "X");
-    if is_dead { None } else { fields.get(19)?.parse().ok() }
+    let is_zombie = matches!(*fields.first()?, "Z" | "X");
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    if is_zombie && threads <= 1 { None } else { fields.get(19)?.parse().ok() }
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
