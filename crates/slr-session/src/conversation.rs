@@ -41,7 +41,6 @@ mod backoff;
 mod child;
 mod counters;
 mod dialer;
-mod limit;
 mod offer;
 mod parent;
 mod peer;

@@ -4,6 +4,8 @@
 
 pub mod cluster;
 pub mod conversation;
+pub mod echoes;
+pub mod limit;
 pub mod mirror;
 pub mod registry;
 pub mod search;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A token bucket: so many at once, and that many again each period.
 #[derive(Clone, Debug)]
-pub(super) struct Limit {
+pub struct Limit {
     burst: u32,
     period: Duration,
     /// When the bucket would be full again; in the past it is full (GCRA, ITU-T I.371).
@@ -12,6 +12,7 @@ pub(super) struct Limit {
 }
 
 impl Limit {
+    /// `burst` at once, and as many again in each `period`.
     pub const fn new(burst: u32, period: Duration) -> Self {
         Self { burst, period, full_at: None }
     }
@@ -29,6 +30,11 @@ impl Limit {
             self.full_at = Some(self.full_at.map_or(now, |at| at.max(now)) + one);
         }
         ready
+    }
+
+    /// Whether a whole burst is there.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
     }
 
     /// When there is one again; not after `now` if there is one now.

@@ -22,9 +22,9 @@ use slr_wire::{
 
 use super::backoff::BackoffSettings;
 use super::dialer::{CONNECT_WITHIN, Dialer, GREET_WITHIN};
-use super::limit::Limit;
 use super::offer::{Hearing, Offering};
 use super::{Counters, Output};
+use crate::limit::Limit;
 
 /// Datagrams of claims that are sent at once, and again in that time: three quarters of what a parent takes.
 const CLAIMS_BURST: u32 = 96;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use slr_model::{Advert, HostState, Loads, ServiceKey};
 use slr_wire::{AdvertPart, Welcome};
 
-use super::limit::Limit;
+use crate::limit::Limit;
 
 /// Changes of state that go out at once, each as a full advert on the stream; beyond them, one each tenth of a second. A
 /// service that flaps faster than that has no state worth telling.

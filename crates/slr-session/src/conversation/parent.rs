@@ -23,9 +23,9 @@ use thiserror::Error;
 
 use super::acks::Acks;
 use super::advertised::Advertisements;
-use super::limit::Limit;
 use super::roster::RosterSender;
 use super::{Advertised, Counters, Output};
+use crate::limit::Limit;
 
 /// Hello comes within this time after the handshake: a connection that says nothing holds memory for no longer.
 const HELLO_WITHIN: Duration = Duration::from_secs(3);

@@ -21,8 +21,8 @@ use slr_wire::{Channel, Code, DecodeError, Hello, Message, Refused};
 
 use super::backoff::BackoffSettings;
 use super::dialer::{CONNECT_WITHIN, Dialer, GREET_WITHIN};
-use super::limit::Limit;
 use super::{Counters, Output};
+use crate::limit::Limit;
 
 /// Frames that a peer may send at once, and again each second: a publication of the largest cluster, in full.
 const FRAMES_BURST: u32 = 2 * slr_wire::bounds::RINGS_PARTS_MAX as u32;
