@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod conversation;
+pub mod epochs;
 pub mod mirror;
 pub mod registry;
 pub mod search;
