@@ -133,7 +133,7 @@ impl Parents {
                         *self.failed.entry(word(*code)).or_default() += 1;
                     }
                 }
-                ChildEvent::Roster(_) | ChildEvent::Order(_) => {}
+                ChildEvent::Roster(_) | ChildEvent::Order(_) | ChildEvent::FlowKeys(_) | ChildEvent::Epoch(_) => {}
             }
         }
         event

@@ -81,6 +81,7 @@ enum Command {
     Ordered { id: u64, outcome: Result<(), String> },
     Withdraw { reason: String },
     Claim { flows: Arc<[FlowKey]> },
+    Epoch(u32),
 }
 
 impl ChildLink {
@@ -133,6 +134,12 @@ impl ChildLink {
     /// their next packets are searched for again.
     pub fn claim(&self, flows: Arc<[FlowKey]>) {
         let _ = self.commands.try_send(Command::Claim { flows });
+    }
+
+    /// Tells the parent, router to router, which epoch flow keys are of.
+    pub fn tell_epoch(&self, epoch: u32) {
+        // Told again with the next one, and when the parent is connected again.
+        let _ = self.commands.try_send(Command::Epoch(epoch));
     }
 
     /// Goes away in order: the parent forgets this node's services. The link ends; see [`ChildLink::finished`].
@@ -215,6 +222,7 @@ impl Task {
         match command {
             Command::Ordered { id, outcome } => self.run.conversation.ordered(id, outcome),
             Command::Claim { flows } => self.run.conversation.claim(Instant::now(), &flows),
+            Command::Epoch(epoch) => self.run.conversation.tell_epoch(epoch),
             Command::Withdraw { reason } => {
                 if let Some(mut next) = self.next.take() {
                     next.close(Code::GoingAway, &reason);
@@ -308,7 +316,7 @@ impl Task {
                 let text = format!("no connection: {why}");
                 self.complain(text);
             }
-            ChildEvent::Roster(_) | ChildEvent::Order(_) => {}
+            ChildEvent::Roster(_) | ChildEvent::Order(_) | ChildEvent::FlowKeys(_) | ChildEvent::Epoch(_) => {}
         }
         let event = LinkEvent { parent: self.target.name.clone(), event };
         if self.run.conversation.phase() == ChildPhase::Ended {

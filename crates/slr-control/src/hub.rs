@@ -15,7 +15,7 @@ use std::time::Instant;
 use slr_model::{Identity, NodeName, Role};
 use slr_session::conversation::{Counters, ParentEvent, PeerEvent, PeerSettings};
 use slr_session::registry::ConnectionId;
-use slr_wire::{Action, Code, Message, Refused, Roster, Welcome};
+use slr_wire::{Action, Code, FlowKeys, Message, Refused, Roster, Welcome};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -221,6 +221,16 @@ impl Hub {
     /// Sends a child the site's hosts.
     pub fn set_roster(&self, id: ConnectionId, roster: Arc<Roster>) -> Result<(), CommandError> {
         self.command(id, ChildCommand::Roster(roster))
+    }
+
+    /// Grants a child that is a host its flow keys.
+    pub fn grant(&self, id: ConnectionId, keys: FlowKeys) -> Result<(), CommandError> {
+        self.command(id, ChildCommand::Grant(keys))
+    }
+
+    /// Tells a child that is a router which epoch flow keys are of.
+    pub fn tell_epoch(&self, id: ConnectionId, epoch: u32) -> Result<(), CommandError> {
+        self.command(id, ChildCommand::Epoch(epoch))
     }
 
     /// Sends a message of the cluster to one peer. While there is no conversation with it, the message is dropped.

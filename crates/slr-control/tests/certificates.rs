@@ -131,7 +131,10 @@ async fn listen(router: &mut Router, until: impl Fn(u32) -> bool) -> (Duration, 
                 last = Instant::now();
             }
             ParentEvent::Ended { why, .. } => assert_ne!(owner, Some(id), "the owner's connection ended: {why}"),
-            ParentEvent::Withdrawn { .. } | ParentEvent::Ordered { .. } | ParentEvent::Claimed { .. } => {}
+            ParentEvent::Withdrawn { .. }
+            | ParentEvent::Ordered { .. }
+            | ParentEvent::Claimed { .. }
+            | ParentEvent::Epoch(_) => {}
         }
     }
     (longest, hellos)

@@ -69,6 +69,12 @@ enum slr_const {
 	SLR_HELD_PREFIX_PER_S = 250, /* and client prefix, of what a CPU keeps for those that do not flood */
 	SLR_HELD_PREFIX_BURST = 250, /* half of what is kept: a prefix that floods leaves the rest */
 	SLR_HELD_PREFIXES = 8192, /* a flood from more has the CPU's budget alone against it; LRU */
+	SLR_ADVERT_MAGIC = 0x534c5241, /* "SLRA": what follows the ordinary data of an echo is an advertisement (docs/wire.md) */
+	SLR_ADVERT_VERSION = 1,
+	SLR_ADVERT_FLOWS_MAX = 16, /* flows of one client with one virtual address: a browser has six */
+	SLR_ADVERT_ORDINARY = 56, /* data of an ordinary echo, before it */
+	SLR_ADVERT_TUNNEL_IPIP = 1, /* kind of the server's tunnel */
+	SLR_ADVERT_NODE_LEN = 64, /* a node's name and at least one zero */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
 	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */
 	SUBNET_ORPHAN_DROP = 1 << 2, /* mid-flow packets of unknown flows: drop instead of ring */
@@ -158,6 +164,32 @@ struct held {
 	__u16 entropy;
 	__u32 len; /* of the datagram, IP header included */
 	__u32 family; /* 4 or 6 */
+};
+
+/* What a host tells of its flows by way of their client: the data of an echo, after SLR_ADVERT_ORDINARY bytes. On the wire: network
+ * order throughout. IPv4 addresses are mapped. */
+struct flow_advert {
+	__be32 magic; /* SLR_ADVERT_MAGIC */
+	__u8 version;
+	__u8 family; /* 4 or 6: of client and virtual address */
+	__u8 count; /* flows that are told, 1 to SLR_ADVERT_FLOWS_MAX */
+	__u8 prefix_len; /* of the virtual subnet, in its own family */
+	__be32 epoch; /* of the key */
+	__u8 mask; /* MASK_ALL */
+	__u8 tunnel; /* SLR_ADVERT_TUNNEL_* */
+	__be16 tunnel_port; /* 0 for IP in IP */
+	__be64 serial; /* the host's: no two echoes have the same bytes */
+	struct slr_addr client;
+	struct slr_addr vaddr;
+	struct slr_addr server; /* the host's tunnel address, of either family */
+	char node[SLR_ADVERT_NODE_LEN]; /* the host's name, padded with zeros */
+	struct {
+		__be16 client_port;
+		__be16 vport;
+		__u8 proto;
+		__u8 pad[3];
+	} flows[SLR_ADVERT_FLOWS_MAX]; /* those beyond count are zero */
+	__u8 mac[16]; /* SipHash-2-4-128 of what is before it */
 };
 
 /* A set of the cache of flows that have not yet shown two ends: one cache line of paths, one of ages and sequence
@@ -446,6 +478,7 @@ struct abi_anchor {
 	struct new_pin new_pin; /* of records in a ring buffer BTF has no type */
 	struct held held;
 	struct stall stall;
+	struct flow_advert flow_advert;
 };
 
 #ifndef SLR_ABI_NEXT
@@ -456,6 +489,7 @@ _Static_assert(sizeof(struct flow_key_v4) == 16, "no padding in a key");
 _Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");
 _Static_assert(sizeof(struct new_pin) == 48, "no padding in a record");
 _Static_assert(sizeof(struct held) == 16, "no padding in a record");
+_Static_assert(sizeof(struct flow_advert) == 280, "on the wire");
 _Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");
 _Static_assert(sizeof(struct keepalive) == 24, "on the wire");
 _Static_assert(sizeof(struct udp_peer) == 32, "no padding in a key");

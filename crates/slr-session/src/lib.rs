@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod conversation;
 pub mod echoes;
+pub mod epochs;
 pub mod limit;
 pub mod mirror;
 pub mod registry;

@@ -14,6 +14,9 @@ pub const CLAIMS_LEN_MAX: usize = 1_100;
 pub const WHO_HAS_LEN_MAX: usize = 1_100;
 /// Flows of one batch between peers: 19 KB of IPv6 flows, which a busy loop takes in a few milliseconds.
 pub const MIRROR_FLOWS_MAX: usize = 512;
+/// Keys that a host is granted at once: one for each virtual subnet that a certificate may have, at each of two tunnel addresses. At
+/// 64 bytes each they fit one frame.
+pub const FLOW_KEYS_MAX: usize = slr_model::Identity::SUBNETS_MAX * TUNNEL_ADDRESSES_MAX;
 /// Longest name and version of a program, in bytes.
 pub const SOFTWARE_MAX: usize = 64;
 /// Longest reason, remedy, or name of who asks, in bytes: a line on a screen.

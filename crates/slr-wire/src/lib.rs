@@ -12,6 +12,8 @@
 //! - What may exceed one frame or datagram is split where it is made and joined where it arrives: [`AdvertPart::split`],
 //!   [`Roster::split`], [`Rings::split`], and [`Assembly`].
 //!
+//! What hosts tell routers by way of their clients is [`FlowAdvert`], with keys that [`FlowSecret`] makes.
+//!
 //! Nothing here reads a clock, does I/O or owns a thread.
 
 pub mod bounds;
@@ -22,9 +24,12 @@ mod claims;
 mod code;
 mod error;
 mod field;
+mod flow_advert;
+mod flow_keys;
 mod flows;
 mod frame;
 mod hello;
+mod key_grants;
 mod message;
 mod mirror;
 mod order;
@@ -38,8 +43,11 @@ pub use assembly::{Assembly, AssemblyError};
 pub use claims::Claims;
 pub use code::Code;
 pub use error::{DecodeError, EncodeError};
+pub use flow_advert::{FlowAdvert, FlowAdvertError};
+pub use flow_keys::{AdvertKey, EpochMaster, FlowSecret, FlowSecretError, KEY_LEN};
 pub use frame::{FrameError, FrameReader};
 pub use hello::{Hello, Refused, Welcome};
+pub use key_grants::{FlowEpoch, FlowKeyGrant, FlowKeys};
 pub use message::{Channel, Message};
 pub use mirror::{Mirror, MirrorAck, MirrorKind};
 pub use order::{Ack, Action, Ask, Order, Ordered, Withdraw};

@@ -4,8 +4,8 @@ use prost::Message as _;
 
 use crate::frame::LENGTH_LEN;
 use crate::{
-    Ack, AdvertPart, Ask, Claims, DecodeError, EncodeError, Has, Hello, Mirror, MirrorAck, Order, Ordered, Refused,
-    RingsAck, RingsPart, RosterPart, Welcome, WhoHas, Withdraw, bounds, proto,
+    Ack, AdvertPart, Ask, Claims, DecodeError, EncodeError, FlowEpoch, FlowKeys, Has, Hello, Mirror, MirrorAck, Order,
+    Ordered, Refused, RingsAck, RingsPart, RosterPart, Welcome, WhoHas, Withdraw, bounds, proto,
 };
 use proto::envelope::Message as Field;
 
@@ -30,6 +30,8 @@ pub enum Message {
     MirrorAck(MirrorAck),
     WhoHas(WhoHas),
     Has(Has),
+    FlowKeys(FlowKeys),
+    FlowEpoch(FlowEpoch),
 }
 
 /// The first byte of an envelope with claims: field 13, of a length (protobuf's encoding of fields).
@@ -68,6 +70,8 @@ impl Message {
             Field::MirrorAck(found) => Message::MirrorAck(MirrorAck::read(found)),
             Field::WhoHas(found) => Message::WhoHas(WhoHas::read(found)?),
             Field::Has(found) => Message::Has(Has::read(found)?),
+            Field::FlowKeys(found) => Message::FlowKeys(FlowKeys::read(found)?),
+            Field::FlowEpoch(found) => Message::FlowEpoch(FlowEpoch::read(found)?),
         })
     }
 
@@ -113,6 +117,8 @@ impl Message {
             Message::MirrorAck(_) => "mirror_ack",
             Message::WhoHas(_) => "who_has",
             Message::Has(_) => "has",
+            Message::FlowKeys(_) => "flow_keys",
+            Message::FlowEpoch(_) => "flow_epoch",
         }
     }
 
@@ -154,6 +160,8 @@ impl Message {
             Message::MirrorAck(message) => Field::MirrorAck(message.write()),
             Message::WhoHas(message) => Field::WhoHas(message.write()),
             Message::Has(message) => Field::Has(message.write()),
+            Message::FlowKeys(message) => Field::FlowKeys(message.write()),
+            Message::FlowEpoch(message) => Field::FlowEpoch(message.write()),
         };
         proto::Envelope { message: Some(field) }
     }

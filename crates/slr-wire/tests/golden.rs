@@ -185,6 +185,18 @@ fn vectors() -> Vec<(Message, &'static str)> {
             }),
             "8a013e0a0f120dc6336407c00002099c400050060a2b0a0268321a2520010db800000000000000000000000720010db80001000000000000000000099c40005006",
         ),
+        (
+            Message::FlowKeys(FlowKeys {
+                epoch: 7,
+                keys: vec![FlowKeyGrant {
+                    subnet: "192.0.2.0/24".parse().unwrap(),
+                    server: "10.1.11.2".parse().unwrap(),
+                    key: 0x103d_61fc_f043_4253_3d0c_de0b_c918_dc13_u128.to_be_bytes(),
+                }],
+            }),
+            "920126080712220a080a04c0000200101812040a010b021a10103d61fcf04342533d0cde0bc918dc13",
+        ),
+        (Message::FlowEpoch(FlowEpoch { epoch: 7 }), "9a01020807"),
     ]
 }
 
@@ -211,7 +223,7 @@ fn each_message_has_a_vector_and_the_documentation_shows_it() {
         kinds.insert(message.kind());
         assert!(shown.contains(bytes), "docs/wire.md does not show the vector of {}", message.kind());
     }
-    assert_eq!(kinds.len(), 17);
+    assert_eq!(kinds.len(), 19);
 }
 
 #[test]

@@ -50,6 +50,8 @@ impl Daemon {
                 self.state.learned.hosts(&event.parent, hosts);
             }
             ChildEvent::Order(order) => self.obey(event.parent, order),
+            // Nothing is signed yet; epochs are between routers.
+            ChildEvent::FlowKeys(_) | ChildEvent::Epoch(_) => {}
             // Logged by the link, and shown.
             ChildEvent::Heard(_) | ChildEvent::Refused(_) | ChildEvent::Lost { .. } => {}
         }

@@ -194,6 +194,6 @@ fn take(
         }
         ParentEvent::Withdrawn { reason } => heard.withdrawn = Some(reason),
         ParentEvent::Ended { .. } => heard.ended += 1,
-        ParentEvent::Ordered { .. } | ParentEvent::Claimed { .. } => {}
+        ParentEvent::Ordered { .. } | ParentEvent::Claimed { .. } | ParentEvent::Epoch(_) => {}
     }
 }

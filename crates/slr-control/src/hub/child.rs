@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use slr_session::conversation::{Counters, Parent, ParentEvent, ParentPhase};
 use slr_session::registry::ConnectionId;
-use slr_wire::{Action, Code, Refused, Roster, Welcome};
+use slr_wire::{Action, Code, FlowKeys, Refused, Roster, Welcome};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info};
 
@@ -21,6 +21,8 @@ pub(super) enum ChildCommand {
     Order { action: Action, requested_by: String, answer: oneshot::Sender<Result<(), String>> },
     Ask,
     Roster(Arc<Roster>),
+    Grant(FlowKeys),
+    Epoch(u32),
 }
 
 /// Starts the task of a connection that was just opened.
@@ -91,6 +93,8 @@ impl Task {
                 Err(error) => drop(answer.send(Err(error.to_string()))),
             },
             ChildCommand::Ask => parent.ask(),
+            ChildCommand::Grant(keys) => parent.grant(keys),
+            ChildCommand::Epoch(epoch) => parent.tell_epoch(epoch),
             ChildCommand::Roster(roster) => {
                 if let Err(error) = parent.set_roster(now, &roster) {
                     tracing::warn!(name = %self.view.certificate.identity.name, "the roster was not sent: {error}");
@@ -128,7 +132,10 @@ impl Task {
             ParentEvent::Hello(hello) => {
                 info!(name = %identity.name, role = %identity.role, remote = %view.remote, software = hello.software, "hello");
             }
-            ParentEvent::Advert(_) | ParentEvent::Claimed { .. } | ParentEvent::Withdrawn { .. } => {}
+            ParentEvent::Advert(_)
+            | ParentEvent::Claimed { .. }
+            | ParentEvent::Epoch(_)
+            | ParentEvent::Withdrawn { .. } => {}
         }
         let identity = identity.clone();
         shared.tell(HubEvent::Child { id: view.id, identity, remote: view.remote, event }).await;

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use slr_model::{Advert, FlowKey, HostState, Role, ServiceKey};
 use slr_wire::{
-    AdvertError, AdvertPart, Assembly, Channel, Claims, Code, Hello, Message, Order, Ordered, Refused, Roster,
-    RosterNode, RosterPart, Welcome, Withdraw, bounds,
+    AdvertError, AdvertPart, Assembly, Channel, Claims, Code, FlowEpoch, FlowKeys, Hello, Message, Order, Ordered,
+    Refused, Roster, RosterNode, RosterPart, Welcome, Withdraw, bounds,
 };
 
 use super::backoff::BackoffSettings;
@@ -60,6 +60,10 @@ pub enum ChildEvent {
     Roster(Roster),
     /// The operator at the parent asks for something: answer with [`Child::ordered`].
     Order(Order),
+    /// Hosts: the keys of an epoch. Those of earlier ones stay good for a while.
+    FlowKeys(FlowKeys),
+    /// Routers: the epoch of flow keys that the parent knows.
+    Epoch(u32),
     /// The parent refuses the child, or ends the session, and says why.
     Refused(Refused),
     /// The connection ended or could not be opened; the next attempt is at that time.
@@ -159,6 +163,13 @@ impl Child {
         }
     }
 
+    /// Tells the parent, router to router, which epoch flow keys are of.
+    pub fn tell_epoch(&mut self, epoch: u32) {
+        if let (Phase::Open(_), true) = (&self.phase, self.settings.role != Role::Host) {
+            self.outputs.push_back(Output::SendStream(Message::FlowEpoch(FlowEpoch { epoch })));
+        }
+    }
+
     /// Answers an order.
     pub fn ordered(&mut self, id: u64, outcome: Result<(), String>) {
         if let Phase::Open(_) = self.phase {
@@ -253,6 +264,12 @@ impl Child {
             }
             (Phase::Open(_), Message::Order(order)) => self.tell(ChildEvent::Order(order)),
             (Phase::Open(_), Message::Roster(part)) => self.roster(now, part),
+            (Phase::Open(_), Message::FlowKeys(keys)) if self.settings.role == Role::Host => {
+                self.tell(ChildEvent::FlowKeys(keys));
+            }
+            (Phase::Open(_), Message::FlowEpoch(FlowEpoch { epoch })) if self.settings.role != Role::Host => {
+                self.tell(ChildEvent::Epoch(epoch));
+            }
             (_, message) => self.misplaced(now, channel, &message),
         }
     }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use slr_model::{FlowKey, Role};
 use slr_wire::{
-    Ack, Action, AdvertPart, Ask, Channel, Code, DecodeError, Hello, Message, Order, Ordered, Refused, Roster,
-    RosterError, Welcome,
+    Ack, Action, AdvertPart, Ask, Channel, Code, DecodeError, FlowEpoch, FlowKeys, Hello, Message, Order, Ordered,
+    Refused, Roster, RosterError, Welcome,
 };
 use thiserror::Error;
 
@@ -56,6 +56,8 @@ pub enum ParentEvent {
         /// The flows.
         flows: Vec<FlowKey>,
     },
+    /// The child, a router, knows this epoch of flow keys.
+    Epoch(u32),
     /// The child goes away in order, with all its services. The end of the connection follows.
     Withdrawn {
         /// Why.
@@ -215,6 +217,20 @@ impl Parent {
         Ok(())
     }
 
+    /// Grants a host its flow keys.
+    pub fn grant(&mut self, keys: FlowKeys) {
+        if let (Phase::Open(_), Role::Host) = (&self.phase, self.role) {
+            self.outputs.push_back(Output::SendStream(Message::FlowKeys(keys)));
+        }
+    }
+
+    /// Tells a router of the tier below which epoch flow keys are of.
+    pub fn tell_epoch(&mut self, epoch: u32) {
+        if let (Phase::Open(_), true) = (&self.phase, self.role != Role::Host) {
+            self.outputs.push_back(Output::SendStream(Message::FlowEpoch(FlowEpoch { epoch })));
+        }
+    }
+
     /// The connection ended, whoever did it.
     pub fn handle_closed(&mut self, code: Option<Code>, why: &str) {
         if !matches!(self.phase, Phase::Ended) {
@@ -267,6 +283,9 @@ impl Parent {
             (Phase::Open(_), Message::Advert(part)) => self.advert(now, part),
             (Phase::Open(_), Message::Claims(claims)) if self.role == Role::Host => {
                 self.tell(ParentEvent::Claimed { flows: claims.flows });
+            }
+            (Phase::Open(_), Message::FlowEpoch(FlowEpoch { epoch })) if self.role != Role::Host => {
+                self.tell(ParentEvent::Epoch(epoch));
             }
             (Phase::Open(_), Message::Withdraw(withdraw)) => {
                 self.tell(ParentEvent::Withdrawn { reason: withdraw.reason.clone() });

@@ -72,7 +72,7 @@ pub struct PeerSettings {
 pub enum PeerEvent {
     /// The other end has introduced itself: [`crate::cluster`] hears of it now. May be answered with [`Peer::refuse`].
     Met(Hello),
-    /// A message for the cluster: rings, a beat, of the mirror, or about a flow that somebody looks for.
+    /// A message for the cluster: rings, a beat, of the mirror, about a flow that somebody looks for, an epoch.
     Message(Message),
     /// The other end refuses this one, or ends the session, and says why.
     Refused(Refused),
@@ -239,6 +239,7 @@ impl Peer {
                 | Message::RingsAck(_)
                 | Message::Mirror(_)
                 | Message::MirrorAck(_)
+                | Message::FlowEpoch(_)
                 | Message::WhoHas(_)
                 | Message::Has(_)),
             ) => self.tell(PeerEvent::Message(message)),

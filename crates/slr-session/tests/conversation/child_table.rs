@@ -55,6 +55,7 @@ fn events() -> Vec<Event> {
             }),
         ),
         ("ordered".into(), Box::new(|child, _| child.ordered(1, Ok(())))),
+        ("tell_epoch()".into(), Box::new(|child, _| child.tell_epoch(7))),
         ("withdraw".into(), Box::new(|child, _| child.withdraw("stopped"))),
         ("bad frame".into(), Box::new(|child, now| child.handle_frame(now, &[0xff]))),
         ("unknown frame".into(), Box::new(|child, now| child.handle_frame(now, &[0xa2, 0x38, 0x01, 0x00]))),

@@ -91,6 +91,8 @@ pub fn messages() -> Vec<Message> {
         Message::RingsAck(RingsAck::default()),
         Message::Ask(Ask),
         Message::Claims(Claims { flows: vec!["tcp 198.51.100.7:40000 > 192.0.2.9:80".parse().unwrap()] }),
+        Message::FlowKeys(FlowKeys { epoch: 7, keys: Vec::new() }),
+        Message::FlowEpoch(FlowEpoch { epoch: 7 }),
     ]
 }
 
@@ -120,6 +122,8 @@ pub fn child_word(event: ChildEvent) -> String {
         ChildEvent::Heard(heard) => format!("heard {heard}"),
         ChildEvent::Roster(roster) => format!("roster {}", roster.generation),
         ChildEvent::Order(order) => format!("order {}", order.id),
+        ChildEvent::FlowKeys(keys) => format!("flow-keys {}", keys.epoch),
+        ChildEvent::Epoch(epoch) => format!("epoch {epoch}"),
         ChildEvent::Refused(refused) => format!("refused({})", refused.code),
         ChildEvent::Lost { .. } => "lost".into(),
     }
@@ -131,6 +135,7 @@ pub fn parent_word(event: ParentEvent) -> String {
         ParentEvent::Advert(news) => format!("advert {}", news.sequence),
         ParentEvent::Withdrawn { .. } => "withdrawn".into(),
         ParentEvent::Claimed { flows } => format!("claimed {}", flows.len()),
+        ParentEvent::Epoch(epoch) => format!("epoch {epoch}"),
         ParentEvent::Ordered { id, outcome } => format!("ordered {id} {}", outcome.is_ok()),
         ParentEvent::Ended { .. } => "ended".into(),
     }

@@ -144,7 +144,7 @@ impl World {
             }
             Output::Event(ParentEvent::Advert(news)) => self.learn(news),
             Output::Event(ParentEvent::Ordered { .. }) => self.answers += 1,
-            Output::Event(ParentEvent::Claimed { .. }) => {}
+            Output::Event(ParentEvent::Claimed { .. } | ParentEvent::Epoch(_)) => {}
             Output::Event(ParentEvent::Withdrawn { .. }) => panic!("nobody withdrew"),
             Output::Event(ParentEvent::Ended { .. }) => {}
             Output::Connect { .. } => panic!("a parent never connects"),

@@ -50,6 +50,8 @@ fn events() -> Vec<Event> {
             }),
         ),
         ("ask()".into(), Box::new(|parent, _| parent.ask())),
+        ("grant()".into(), Box::new(|parent, _| parent.grant(FlowKeys { epoch: 7, keys: Vec::new() }))),
+        ("tell_epoch()".into(), Box::new(|parent, _| parent.tell_epoch(7))),
         ("closed".into(), Box::new(|parent, _| parent.handle_closed(None, "lost"))),
         ("timeout early".into(), Box::new(|parent, now| parent.handle_timeout(now + MS))),
         ("timeout".into(), Box::new(|parent, now| parent.handle_timeout(now + Duration::from_secs(5)))),

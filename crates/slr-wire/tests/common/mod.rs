@@ -160,6 +160,18 @@ fn mirror() -> impl Strategy<Value = Message> {
     })
 }
 
+fn flow_keys() -> impl Strategy<Value = Message> {
+    let server = prop_oneof![
+        any::<u32>().prop_map(|v4| IpAddr::from(Ipv4Addr::from(v4))),
+        any::<u128>().prop_map(|v6| IpAddr::from(Ipv6Addr::from(v6)))
+    ];
+    let keys = prop::collection::btree_map((net(), server), any::<[u8; KEY_LEN]>(), 0..20);
+    (1u32.., keys).prop_map(|(epoch, keys)| {
+        let keys = keys.into_iter().map(|((subnet, server), key)| FlowKeyGrant { subnet, server, key }).collect();
+        Message::FlowKeys(FlowKeys { epoch, keys })
+    })
+}
+
 pub fn message() -> impl Strategy<Value = Message> {
     let code = any::<u32>().prop_map(Code::from_number);
     let action = prop_oneof![Just(Action::Drain), Just(Action::Undrain)];
@@ -190,6 +202,8 @@ pub fn message() -> impl Strategy<Value = Message> {
             .prop_map(|answers| Message::Has(Has::split(answers).remove(0))),
         (any::<u64>(), any::<bool>()).prop_map(|(sequence, resync)| Message::MirrorAck(MirrorAck { sequence, resync })),
         prop::collection::vec(flow(), 1..25).prop_map(|flows| Message::Claims(Claims::split(flows).remove(0))),
+        flow_keys(),
+        (1u32..).prop_map(|epoch| Message::FlowEpoch(FlowEpoch { epoch })),
         roster(),
         rings(3, 8).prop_map(|rings| Message::Rings(rings.split().unwrap().remove(0))),
         (prop::option::of(edition()), prop::option::of(name()), any::<bool>(), any::<bool>()).prop_map(

@@ -199,7 +199,7 @@ impl Swarm {
                 eprintln!("{} is refused: {}; {}", host_name(index), refused.reason, refused.remedy);
             }
             ChildEvent::Order(order) => host.link.ordered(order.id, Err("a simulated host obeys nobody".to_owned())),
-            ChildEvent::Heard(_) | ChildEvent::Roster(_) => {}
+            ChildEvent::Heard(_) | ChildEvent::Roster(_) | ChildEvent::FlowKeys(_) | ChildEvent::Epoch(_) => {}
         }
     }
 
