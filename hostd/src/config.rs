@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use slr_daemon::config::{ConfigError, load_checked};
 use slr_dataplane::host::XdpMode;
 use slr_model::{NodeName, ServiceKey, VirtualSubnet, Weight};
+use slr_session::echoes::Rates;
 
 use crate::health::{Check, Checked};
 use crate::load::{Formulas, Source};
@@ -28,6 +29,13 @@ pub const DEFAULT_SOCKET: &str = "/run/hostd/admin.sock";
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/hostd";
 /// Where what outlives the daemon is kept when the configuration names no place.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/hostd";
+/// How long a client that owes something may be silent when the subnet says nothing else: longer than a delayed acknowledgement
+/// (Linux: 40 ms), much shorter than a retransmission (200 ms). docs/measuring.md has what other values cost and gain.
+pub const DEFAULT_STALL: Duration = Duration::from_millis(50);
+/// Echoes a second to one client when the configuration does not say: 1,600 flows behind one translator's address.
+pub const DEFAULT_ECHOES_PER_CLIENT: u32 = 100;
+/// And to all clients.
+pub const DEFAULT_ECHOES_PER_HOST: u32 = 2_000;
 /// The virtual-subnet interface of subnets that name none.
 pub const DEFAULT_INTERFACE: &str = "slr-0";
 
@@ -72,6 +80,8 @@ pub struct Settings {
     pub drain: Drain,
     /// Where metrics are read; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// How many echoes clients of stalled flows are sent.
+    pub echoes: Rates,
 }
 
 /// A virtual subnet that this host serves.
@@ -83,6 +93,8 @@ pub struct Subnet {
     pub prefix: VirtualSubnet,
     /// The virtual-subnet interface that it is on.
     pub interface: String,
+    /// How long a client that owes something may be silent, at least, before it is asked; zero: it is not.
+    pub stall: Duration,
 }
 
 /// `[control]` and the routers that are told.

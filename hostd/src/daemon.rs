@@ -25,6 +25,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::claims::Claims;
 use crate::config::Settings;
+use crate::echo::EchoThread;
 use crate::health::{Finding, Watch};
 use crate::load::{Reading, Sampling};
 use crate::net::Links;
@@ -100,6 +101,7 @@ struct Daemon {
     desired: HostDesired,
     peers: Peers,
     claims: Claims,
+    echoes: EchoThread,
     // What is watched, on tasks.
     watch: Watch,
     sampling: Sampling,
@@ -134,6 +136,7 @@ impl Daemon {
         }
         let mut daemon = Self {
             claims: Claims::of(&host)?,
+            echoes: EchoThread::start(&settings.name, &host, settings.echoes)?,
             config,
             links,
             host,

@@ -20,6 +20,12 @@ pub fn tables(settings: &Settings, peers: &Peers, link_mtu: u16) -> HostDesired 
         routers: peers.routers.values().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         site_hosts: peers.site_hosts.values().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
         subnets: settings.subnets.iter().map(|subnet| subnet.prefix).collect(),
+        stall_floors: settings
+            .subnets
+            .iter()
+            .filter(|subnet| !subnet.stall.is_zero())
+            .map(|subnet| (subnet.prefix, subnet.stall))
+            .collect(),
         mss_v4: Some(mss_v4),
         mss_v6: Some(mss_v6),
         sockets: SocketScope::OwnNamespace,

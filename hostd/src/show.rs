@@ -8,8 +8,8 @@ use slr_daemon::table::Table;
 use slr_daemon::{admin, output};
 
 use crate::cli::Output;
-use crate::drain;
 use crate::status::{Check, Counter, Interface, Load, Peer, Reloaded, Request, Service, Session, Subnet, Topic};
+use crate::{drain, recovery};
 
 /// What to show.
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -36,6 +36,8 @@ pub enum What {
     Health,
     /// How far a drain is.
     Drain,
+    /// Flows that stalled, the echoes sent for them, and flows claimed.
+    Recovery,
 }
 
 /// Asks and prints.
@@ -53,6 +55,7 @@ pub fn run(what: What, output: &Output) -> Result<()> {
         What::Load => print(Topic::Load, output, loads),
         What::Health => print(Topic::Health, output, checks),
         What::Drain => drain::command::show(output),
+        What::Recovery => recovery::show(output),
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Topic {
     Health,
     /// A [`Drained`].
     Drain,
+    /// A [`Recovery`](crate::recovery::Recovery).
+    Recovery,
 }
 
 /// A virtual subnet.

@@ -1,6 +1,7 @@
 //! From the file as written to [`Settings`]: what types cannot say. Everything that is wrong is said at once.
 
 mod control;
+mod echo;
 mod load;
 mod number;
 mod service;
@@ -68,6 +69,7 @@ pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
     let (sources, formulas) = complaints.loads(file.load, file.host.load, service_loads);
     let drain = complaints.drain(&file.drain);
     let metrics = complaints.metrics(&file.metrics);
+    let echoes = complaints.echoes(&file.echo);
     let routers = complaints.routers(file.router);
     let site_hosts = complaints.site_hosts(file.site_host);
     let settings = Settings {
@@ -90,6 +92,7 @@ pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
         formulas,
         drain,
         metrics,
+        echoes,
     };
     if complaints.found.is_empty() { Ok(settings) } else { Err(complaints.found) }
 }
@@ -170,7 +173,8 @@ impl Complaints {
                 }
                 name.into_inner()
             });
-            subnets.push(Subnet { name: subnet.name.into_inner(), prefix, interface });
+            let stall = self.stall(subnet.stall_ms);
+            subnets.push(Subnet { name: subnet.name.into_inner(), prefix, interface, stall });
         }
         subnets
     }

@@ -30,6 +30,8 @@ pub struct File {
     #[serde(default)]
     pub metrics: Metrics,
     #[serde(default)]
+    pub echo: Echo,
+    #[serde(default)]
     pub router: Vec<Router>,
     #[serde(default)]
     pub site_host: Vec<SiteHost>,
@@ -128,6 +130,7 @@ pub struct Subnet {
     pub name: Spanned<String>,
     pub prefix: Spanned<VirtualSubnet>,
     pub interface: Option<Spanned<String>>,
+    pub stall_ms: Option<Spanned<u64>>,
 }
 
 /// `[control]`
@@ -155,6 +158,14 @@ pub struct Parent {
 pub struct Drain {
     pub on_stop_s: Option<Spanned<u64>>,
     pub settle_ms: Option<Spanned<u64>>,
+}
+
+/// `[echo]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Echo {
+    pub per_client_s: Option<Spanned<u64>>,
+    pub per_host_s: Option<Spanned<u64>>,
 }
 
 /// `[metrics]`

@@ -10,6 +10,7 @@ use slr_daemon::admin::Call;
 
 use super::Daemon;
 use crate::drain::Cause;
+use crate::recovery::Recovery;
 use crate::status::{Counter, Drained, Interface, Peer, Request, Subnet, Topic};
 
 impl Daemon {
@@ -51,6 +52,7 @@ impl Daemon {
             Topic::Load => serde_json::to_value(self.standing.load_rows(now))?,
             Topic::Health => serde_json::to_value(self.standing.health_rows())?,
             Topic::Drain => serde_json::to_value(self.drained())?,
+            Topic::Recovery => serde_json::to_value(self.recovery()?)?,
         })
     }
 
@@ -68,6 +70,10 @@ impl Daemon {
                 sent_bytes: usage.sent.bytes,
             })
             .collect())
+    }
+
+    fn recovery(&self) -> Result<Recovery> {
+        Ok(Recovery::of(&self.echoes.report(), self.host.claim_counts()?))
     }
 
     fn interfaces(&self) -> Vec<Interface> {

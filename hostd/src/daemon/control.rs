@@ -50,10 +50,9 @@ impl Daemon {
                 self.state.learned.hosts(&event.parent, hosts);
             }
             ChildEvent::Order(order) => self.obey(event.parent, order),
-            // Nothing is signed yet; epochs are between routers.
-            ChildEvent::FlowKeys(_) | ChildEvent::Epoch(_) => {}
+            ChildEvent::FlowKeys(keys) => self.echoes.grant(event.parent, keys),
             // Logged by the link, and shown.
-            ChildEvent::Heard(_) | ChildEvent::Refused(_) | ChildEvent::Lost { .. } => {}
+            ChildEvent::Epoch(_) | ChildEvent::Heard(_) | ChildEvent::Refused(_) | ChildEvent::Lost { .. } => {}
         }
         if self.state.learned != before {
             self.remember();

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Daemon;
 use crate::drain::Phase;
-use crate::metrics::{Check, Config, Control, Reason, SERVICE_STATES, SESSION_STATES, Service, Snapshot, Subnet};
+use crate::echo::Report;
+use crate::metrics::{
+    Check, Config, Control, Reason, Recovery, SERVICE_STATES, SESSION_STATES, Service, Snapshot, Subnet,
+};
 use crate::status::Drained;
 
 /// Scrapers come every few seconds at most.
@@ -110,6 +113,7 @@ impl Daemon {
             sessions: sessions.filter_map(|row| Some((row.parent, known(&SESSION_STATES, &row.state)?))).collect(),
             handshakes_failed: self.parents.handshakes_failed(),
             messages_bad: self.parents.messages_bad(),
+            recovery: recovery(&self.echoes.report()),
             is_draining: drained.cause.is_some(),
             flows: drained.flows,
             config: self.figures.config,
@@ -143,6 +147,16 @@ impl Daemon {
             took: row.took_us.map(Duration::from_micros),
         };
         rows.map(check).collect()
+    }
+}
+
+fn recovery(report: &Report) -> Recovery {
+    Recovery {
+        stalls: report.stalls().into(),
+        echoes: report.echoes().into(),
+        watched: report.watched as u64,
+        swept_for: report.swept_for,
+        key_epoch: report.epoch.map_or(0, u64::from),
     }
 }
 

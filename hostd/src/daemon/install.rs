@@ -119,6 +119,7 @@ impl Daemon {
     /// Watches what these settings have, and says what they say.
     pub(super) fn observe(&mut self, settings: &Settings) {
         self.standing.configure(settings);
+        self.echoes.set_rates(settings.echoes);
         self.watch.set(&settings.checks());
         self.sampling.set(&settings.sources);
         self.surveyor.set_subnets(settings.prefixes());

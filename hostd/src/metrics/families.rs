@@ -26,6 +26,11 @@ families! {
     LOAD = Gauge "slr_hostd_load" ["subnet" "service" "load"] "A load value as advertised; `subnet` and `service` are empty for one of the host as a whole.";
     LOAD_FAILURES = Counter "slr_hostd_load_failures_total" ["load"] "Times that a load value could not be had.";
     SESSION = Gauge "slr_hostd_session" ["router" "state"] "1 for the state of the session with this router, 0 for the others: waiting (for the next attempt), connecting, connected, unheard (connected, but it does not acknowledge).";
+    STALLS = Counter "slr_hostd_stalls_total" ["outcome"] "Flows whose client fell silent while it owed something or was expected to go on: stalled; of these owed; recovered (after an echo was answered), by_themselves (before that), given_up, refused (too many at once).";
+    ECHOES = Counter "slr_hostd_echoes_total" ["outcome"] "Echo requests that ask clients to carry flows' state to a router: asked, with so many flows; answered; unexpected answers; limited (waited for their rate); without_key, unsendable; forged answers.";
+    WATCHED = Gauge "slr_hostd_watched_flows" [] "Flows that speak, and are watched for stalls.";
+    SWEEP_BUSY = Counter "slr_hostd_sweep_busy_seconds_total" [] "Time that looking for stalls took.";
+    KEY_EPOCH = Gauge "slr_hostd_key_epoch" [] "Epoch of the newest keys for echoes that a router has granted; 0 if none has.";
     HANDSHAKES_FAILED = Counter "slr_hostd_handshakes_failed_total" ["reason"] "Connections to routers that failed, by reason; the log has the names.";
     MESSAGES_BAD = Counter "slr_hostd_messages_bad_total" ["reason"] "Control messages that were not taken.";
     DRAINING = Gauge "slr_hostd_draining" [] "1 while the host is drained.";

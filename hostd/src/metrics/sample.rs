@@ -19,6 +19,13 @@ pub fn sample() -> Snapshot {
         sessions: vec![("slr1".parse().expect("a name"), "connected"), ("slr2".parse().expect("a name"), "waiting")],
         handshakes_failed: vec![("expired", 4)],
         messages_bad: vec![("misplaced", 1)],
+        recovery: Recovery {
+            stalls: vec![("stalled", 3), ("recovered", 2)],
+            echoes: vec![("asked", 4), ("answered", 2)],
+            watched: 12,
+            swept_for: Duration::from_millis(40),
+            key_epoch: 7,
+        },
         is_draining: false,
         flows: 640,
         config: Config {

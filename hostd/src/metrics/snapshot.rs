@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub handshakes_failed: Vec<(&'static str, u64)>,
     /// Messages that were not taken, by reason.
     pub messages_bad: Vec<(&'static str, u64)>,
+    /// Flows that stall, and echoes.
+    pub recovery: Recovery,
     /// It is to be drained.
     pub is_draining: bool,
     /// Flows that it still has, all services together.
@@ -35,6 +37,21 @@ pub struct Snapshot {
     pub control: Control,
     /// When certificates and the revocation list end: `own`, `ca`, `crl`, in Unix seconds.
     pub certificates: Vec<(&'static str, u64)>,
+}
+
+/// Flows whose clients fell silent.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// By what became of them.
+    pub stalls: Vec<(&'static str, u64)>,
+    /// Echo requests, by what became of them.
+    pub echoes: Vec<(&'static str, u64)>,
+    /// Flows that speak.
+    pub watched: u64,
+    /// Time that looking for stalls took.
+    pub swept_for: Duration,
+    /// Of the newest keys; 0: none.
+    pub key_epoch: u64,
 }
 
 /// States that a host says of its services.

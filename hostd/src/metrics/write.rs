@@ -16,6 +16,7 @@ impl slr_daemon::metrics::Snapshot for Snapshot {
         self.checks(text);
         self.loads(text);
         self.sessions(text);
+        self.recovery(text);
         self.daemon(text);
     }
 }
@@ -76,6 +77,14 @@ impl Snapshot {
         each(text, &name::MESSAGES_BAD, &self.messages_bad, |s, (why, n)| s.add(&[why], *n));
         text.family(&name::DRAINING).add(&[], self.is_draining);
         text.family(&name::FLOWS).add(&[], self.flows);
+    }
+
+    fn recovery(&self, text: &mut Text) {
+        each(text, &name::STALLS, &self.recovery.stalls, |s, (outcome, n)| s.add(&[outcome], *n));
+        each(text, &name::ECHOES, &self.recovery.echoes, |s, (outcome, n)| s.add(&[outcome], *n));
+        text.family(&name::WATCHED).add(&[], self.recovery.watched);
+        text.family(&name::SWEEP_BUSY).add(&[], self.recovery.swept_for.as_secs_f64());
+        text.family(&name::KEY_EPOCH).add(&[], self.recovery.key_epoch);
     }
 
     fn daemon(&self, text: &mut Text) {
