@@ -7,6 +7,7 @@ mod announcing;
 mod changes;
 mod core;
 mod figures;
+mod flow_keys;
 mod mirroring;
 mod orders;
 mod plane;
@@ -35,6 +36,7 @@ pub use self::changes::Changes;
 pub use self::core::{Core, Loaded, Neighbour};
 use self::core::{HOLD, Hours, Output};
 use self::figures::Figures;
+use self::flow_keys::Keyring;
 pub use self::mirroring::Mirrors;
 pub use self::orders::Order;
 pub use self::plane::Plane;
@@ -106,6 +108,8 @@ struct Daemon {
     core: Core<Router>,
     watcher: Watcher,
     control: Option<Control>,
+    /// Keys for what hosts say by way of their clients.
+    keyring: Option<Keyring>,
     /// What children were told of each other.
     roster: SiteRoster,
     /// What was told of the ways to hosts.
@@ -148,7 +152,7 @@ impl Daemon {
         let watcher = Watcher::start()?;
         let now = Instant::now();
         let mut core = Core::new(router, held, hours_now(), now);
-        let control = start_control(&mut core, &loaded.settings, now)?;
+        let (control, keyring) = start_control(&mut core, &loaded.settings, now)?.unzip();
         let generation = watcher.watch(core.targets(&loaded));
         let figures = Figures::start(loaded.settings.metrics)?;
         let searching = Searching::start(core.plane())?;
@@ -159,6 +163,7 @@ impl Daemon {
             core,
             watcher,
             control,
+            keyring,
             roster: SiteRoster::default(),
             paths: Arc::default(),
             signals,
@@ -186,6 +191,7 @@ impl Daemon {
             self.carry_out();
             self.mirror(begun);
             self.search(begun);
+            self.keep_keys(begun);
             if self.announce() {
                 return self.stop().await;
             }
@@ -229,6 +235,7 @@ impl Daemon {
             self.announcing.as_ref().map(Announcing::due),
             self.mirrors.due(),
             self.searching.due(),
+            self.keyring.as_ref().map(Keyring::due),
         ];
         let deadline = others.into_iter().flatten().fold(deadline, Instant::min);
         tokio::select! {
@@ -362,6 +369,7 @@ impl Daemon {
         for connection in self.control.iter().flat_map(|control| control.hub().connections()) {
             self.welcome(connection.id);
         }
+        self.follow_keys(wanted);
     }
 
     async fn stop(mut self) -> Result<()> {
@@ -390,13 +398,14 @@ async fn announced(announcing: &mut Option<Announcing>) {
 }
 
 /// Opens the control plane, and goes on from what an earlier daemon knew.
-fn start_control(core: &mut Core<Router>, settings: &Settings, now: Instant) -> Result<Option<Control>> {
+fn start_control(core: &mut Core<Router>, settings: &Settings, now: Instant) -> Result<Option<(Control, Keyring)>> {
     let Some(wanted) = &settings.control else { return Ok(None) };
     let control = Control::start(settings, wanted)?;
     let state = State::load(&wanted.state_dir).unwrap_or_else(|error| {
         tracing::error!("hosts count as new: {error:#}");
         None
     });
+    let keyring = Keyring::new(wanted, state.as_ref().and_then(State::flow_epoch), now);
     let cluster = Daemon::cluster(settings, wanted, control.incarnation(), state.as_ref(), now);
     if let Some(state) = state {
         let known = wanted
@@ -412,7 +421,7 @@ fn start_control(core: &mut Core<Router>, settings: &Settings, now: Instant) -> 
         core.fleet_mut().configure(settings, now);
     }
     core.join(cluster, now);
-    Ok(Some(control))
+    Ok(Some((control, keyring)))
 }
 
 fn hours_now() -> Hours {

@@ -41,6 +41,9 @@ pub struct State {
     /// Routers of other clusters.
     #[serde(default)]
     neighbours: BTreeMap<NodeName, Neighbour>,
+    /// Of flow keys.
+    #[serde(default)]
+    flow_epoch: Option<u32>,
 }
 
 /// A ring's weights.
@@ -53,7 +56,7 @@ struct SavedRing {
 
 impl State {
     /// What is known now.
-    pub fn of<P: Plane>(core: &Core<P>, now: Instant) -> Self {
+    pub fn of<P: Plane>(core: &Core<P>, flow_epoch: Option<u32>, now: Instant) -> Self {
         let fleet = core.fleet();
         let ring = |(key, route): (&RingKey, &crate::fleet::Route)| SavedRing {
             service: key.service,
@@ -67,6 +70,7 @@ impl State {
             cluster: core.cluster().and_then(Cluster::snapshot),
             parents: core.parent_sources().clone(),
             neighbours: core.neighbours().clone(),
+            flow_epoch,
         }
     }
 
@@ -83,6 +87,11 @@ impl State {
     /// Routers of other clusters.
     pub fn neighbours(&self) -> &BTreeMap<NodeName, Neighbour> {
         &self.neighbours
+    }
+
+    /// The epoch of flow keys.
+    pub fn flow_epoch(&self) -> Option<u32> {
+        self.flow_epoch
     }
 
     /// Gives it to a fleet that knows nobody yet; how many hosts that were, and what had no place.

@@ -15,6 +15,7 @@ use toml::Spanned;
 
 mod announce;
 mod control;
+mod flow_secret;
 mod number;
 mod policy;
 

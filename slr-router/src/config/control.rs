@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use slr_model::NodeName;
+use slr_wire::FlowSecret;
 
 /// Where the state that outlives the daemon is kept when the configuration names no place.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/slr-router";
@@ -42,6 +43,11 @@ pub struct Control {
     pub neighbours: Vec<Neighbour>,
     /// Whether peers and neighbours are asked about such flows.
     pub ask_others: bool,
+    /// What the trust domain's routers share, to know what a host says of its flows by way of their clients; `None`: such words are
+    /// not taken, and hosts are granted no keys for them.
+    pub flow_secret: Option<FlowSecret>,
+    /// How long keys made of it are granted.
+    pub flow_key_rotation: Duration,
 }
 
 /// Another router.

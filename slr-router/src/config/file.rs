@@ -177,6 +177,8 @@ pub struct Control {
     pub adopt_hold_s: Option<Spanned<u64>>,
     pub forget_after_s: Option<Spanned<u64>>,
     pub ask_others: Option<bool>,
+    pub flow_secret: Option<Spanned<PathBuf>>,
+    pub flow_key_rotation_s: Option<Spanned<u64>>,
 }
 
 /// `[[peer]]`, `[[parent]]` and `[[neighbour]]`: another router.

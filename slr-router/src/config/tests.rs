@@ -179,6 +179,13 @@ const CONTROL_REFUSED: &[(&str, &str, &str, &str, &str)] = &[
     ("[\"10.1.0.1:6100\"]", "[]", "6 | listen", "the router listens nowhere", "hosts reach this router at"),
     ("10.1.0.1:6100", "10.1.0.1", "6 | listen", "invalid socket address", ""),
     ("silent_after_ms = 2400", "silent_after_ms = 500", "10 | silent_after_ms", "is 500", "write 2000 to 600000"),
+    (
+        "silent_after_ms = 2400",
+        "flow_secret = \"/nowhere\"",
+        "10 | flow_secret",
+        "/nowhere cannot be read",
+        "make it with slr-ca flow-secret",
+    ),
     ("slr-2", "slr-1", "13 | name", "peer slr-1 is this router itself", "correct the name"),
     ("[\"10.1.0.2:6100\"]", "[]", "14 | addresses", "peer slr-2 has no address", "write where it listens"),
     ("lost_after = 3", "lost_after = 0", "17 | lost_after", "lost_after is 0", "write 1 to 50"),

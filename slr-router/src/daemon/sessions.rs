@@ -14,6 +14,7 @@ use slr_wire::{Action, Code, Message, Refused};
 
 use super::Daemon;
 use super::core::Effect;
+use super::flow_keys::Keyring;
 use crate::config;
 use crate::control::{self, News};
 use crate::keepalive::{Path, Target, TargetReport};
@@ -80,7 +81,10 @@ impl Daemon {
                 };
                 let identity = Identity::clone(identity);
                 match self.core.tell(now, |registry| registry.welcome(identity, hello, id, now)) {
-                    Ok(_) => self.welcome(id),
+                    Ok(_) => {
+                        self.welcome(id);
+                        self.grant(id);
+                    }
                     Err(refusal) => self.refuse(id, &refusal),
                 }
             }
@@ -89,6 +93,7 @@ impl Daemon {
                 let _ = self.core.tell(now, |r| r.advert(id, advert.sequence, advert.full, advert.advert, now));
             }
             ParentEvent::Claimed { flows } => self.claimed(id, identity, flows),
+            ParentEvent::Epoch(epoch) => self.hear_epoch(&identity.name, epoch, now),
             ParentEvent::Withdrawn { reason } => self.core.tell(now, |r| r.withdraw(id, &reason, now)),
             ParentEvent::Ended { why, .. } => self.core.tell(now, |r| r.connection_lost(id, &why, now)),
             // Answered to whoever gave the order.
@@ -135,6 +140,9 @@ impl Daemon {
 
     /// A certificate is no longer good: its node is removed, unless another connection of the name has a good one.
     fn distrust(&mut self, name: &NodeName, id: Option<ConnectionId>, code: Code, why: &str, now: Instant) {
+        if code == Code::Revoked {
+            self.revoke_keys(now);
+        }
         let owner = self.core.fleet().registry().host(name.as_str()).and_then(|host| host.connection());
         if owner.is_some_and(|(owner, ..)| Some(owner) != id) {
             return;
@@ -154,6 +162,7 @@ impl Daemon {
                 if let Some(identity) = identity {
                     self.search_met(name, identity, hello, now);
                 }
+                self.tell_epoch_to(name);
             }
             PeerEvent::Lost { .. } => self.search_lost(name, now),
             PeerEvent::Message(_) | PeerEvent::Refused(_) => {}
@@ -161,6 +170,7 @@ impl Daemon {
         match event {
             PeerEvent::Message(Message::WhoHas(question)) => self.asked(name, question),
             PeerEvent::Message(Message::Has(answer)) => self.answered(name, answer),
+            PeerEvent::Message(Message::FlowEpoch(told)) => self.hear_epoch(name, told.epoch, now),
             // Rings and flows are a cluster's own.
             _ if self.is_neighbour(name) => {}
             event => self.hear_peer(name, event, now),
@@ -194,6 +204,7 @@ impl Daemon {
         match event {
             ChildEvent::Welcomed(welcome) => {
                 tracing::info!(%parent, "welcomed");
+                self.tell_epoch_up(&parent);
                 self.core.set_parent_sources(parent, welcome.tunnel_sources, now);
             }
             ChildEvent::Order(order) => {
@@ -205,8 +216,9 @@ impl Daemon {
             }
             ChildEvent::Heard(true) => tracing::info!(%parent, "adverts arrive"),
             ChildEvent::Heard(false) => tracing::warn!(%parent, "adverts do not arrive"),
+            ChildEvent::Epoch(epoch) => self.hear_epoch(&parent, epoch, now),
             // For hosts: chains go no further up than a site.
-            ChildEvent::Roster(_) => {}
+            ChildEvent::Roster(_) | ChildEvent::FlowKeys(_) => {}
             ChildEvent::Refused(refused) => {
                 tracing::error!(%parent, "refuses us: {}; {}", refused.reason, refused.remedy);
             }
@@ -299,7 +311,8 @@ impl Daemon {
     /// Writes down what a restart goes on from.
     pub(super) fn save(&mut self) {
         let Some(control) = self.core.in_force().and_then(|loaded| loaded.settings.control.as_ref()) else { return };
-        if let Err(error) = State::of(&self.core, Instant::now()).save(&control.state_dir) {
+        let epoch = self.keyring.as_ref().map(Keyring::epoch);
+        if let Err(error) = State::of(&self.core, epoch, Instant::now()).save(&control.state_dir) {
             tracing::error!("a restart would take every host for new: {error:#}");
         }
     }

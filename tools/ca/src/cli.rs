@@ -99,6 +99,12 @@ enum Command {
         #[arg(long = "out", value_name = "DIR")]
         outs: Vec<PathBuf>,
     },
+    /// Make the secret that all routers of the trust domain share, so that they believe what hosts say of their flows by way of the
+    /// clients. Copy it to the routers, never to a host.
+    FlowSecret {
+        /// The new file.
+        file: PathBuf,
+    },
     /// Show what was issued and when it ends, or what one certificate file says.
     Show {
         /// A certificate file. Without it, everything in the authority's folder.
@@ -185,6 +191,10 @@ impl Cli {
                 let mut authority = Authority::open(dir)?;
                 authority.sign_crl(days(crl.crl_days))?;
                 hand_out(&authority, &outs)?;
+            }
+            Command::FlowSecret { file } => {
+                slr_ca::make_flow_secret(&file)?;
+                print(format!("{}: copy it to all routers, and name it there: [control] flow_secret", file.display()));
             }
             Command::Show { file: Some(file), json } => show::file(&file, json)?,
             Command::Show { file: None, json } => show::folder(dir, json)?,

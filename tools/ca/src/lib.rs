@@ -12,11 +12,14 @@
 //! DIR/issued/SERIAL.pem  the certificates; keys of nodes are not kept
 //! ```
 //!
+//! A *flow secret* is no part of it: a file of 64 hex digits that the trust domain's routers share ([`make_flow_secret`]).
+//!
 //! Files are replaced whole (written beside, then renamed), so that a daemon that watches them reads the old or the new
 //! one. A lock on the folder keeps two commands from issuing at once.
 
 mod authority;
 mod certificate;
+mod flow_secret;
 mod folder;
 mod index;
 pub mod moment;
@@ -24,6 +27,7 @@ mod sign;
 
 pub use authority::{Authority, IssueRequest, Issued, RevokeWhat};
 pub use certificate::Certificate;
+pub use flow_secret::make_flow_secret;
 pub use folder::{CA_FILE, CRL_FILE};
 pub use index::{Entry, Index, Revocation, RevocationReason, Standing};
 pub use moment::Moment;

@@ -105,7 +105,8 @@ impl Site {
 
     /// A node's certificate files.
     pub fn files(&self, node: &str) -> Files {
-        let none = || Files { ca: "".into(), certificate: "".into(), key: "".into(), crl: "".into() };
+        let none =
+            || Files { ca: "".into(), certificate: "".into(), key: "".into(), crl: "".into(), flow_secret: "".into() };
         self.authority.as_ref().map_or_else(none, |authority| authority.files(node))
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use slr_daemon::config::Complaint;
 use slr_model::NodeName;
 
+use super::flow_secret::flow_secret;
 use super::number::{millis, number, seconds};
 use crate::config::control::{Control, DEFAULT_STATE_DIR, Keepalive, Neighbour};
 use crate::config::file;
@@ -74,6 +75,15 @@ pub fn control(file: &file::File, folder: &Path, found: &mut Vec<Complaint>) -> 
         parents,
         neighbours: neighbouring,
         ask_others: given.ask_others.unwrap_or(true),
+        flow_secret: given.flow_secret.as_ref().and_then(|file| flow_secret(file, folder, found)),
+        // Each host hears of each epoch; one that is away for longer than two has to wait for its next session.
+        flow_key_rotation: seconds(
+            "flow_key_rotation_s",
+            &given.flow_key_rotation_s,
+            Duration::from_secs(3_600),
+            10..=604_800,
+            found,
+        ),
     })
 }
 

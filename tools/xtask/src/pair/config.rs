@@ -74,7 +74,7 @@ fn router(pair: &Pair, slr: &str) -> String {
         pair.socket(slr),
         cost(pair.options.kind, slr),
         listening(slr),
-        pair.authority.files(slr).toml(),
+        pair.authority.files(slr).router_toml(),
         pair.lab.dir().join(format!("{slr}-state")),
         pair.options.announce,
     );

@@ -144,7 +144,7 @@ socket = {:?}
         let _ = write!(
             text,
             "\n[control]\nlisten = [\"10.1.1.2:6100\", \"[fd00:1:1::2]:6100\"]\n{}state_dir = {:?}\n{}\n",
-            place.files.toml(),
+            place.files.router_toml(),
             place.state,
             options.control
         );

@@ -22,7 +22,13 @@ impl Authority {
     pub fn init(dir: &Path, trust_domain: &str) -> Result<Self> {
         let authority = Self { dir: dir.to_owned() };
         authority.run(&["init", "--trust-domain", trust_domain])?;
+        authority.run(&["flow-secret", &authority.flow_secret().to_string_lossy()])?;
         Ok(authority)
+    }
+
+    /// The secret that all its routers share.
+    pub fn flow_secret(&self) -> PathBuf {
+        self.dir.join("flow-secret")
     }
 
     /// The files of a node; made by [`Authority::issue`].
@@ -33,6 +39,7 @@ impl Authority {
             certificate: dir.join(format!("{node}.pem")),
             key: dir.join(format!("{node}-key.pem")),
             crl: dir.join("crl.pem"),
+            flow_secret: self.flow_secret(),
         }
     }
 
@@ -88,6 +95,8 @@ pub struct Files {
     pub key: PathBuf,
     /// The revocation list.
     pub crl: PathBuf,
+    /// What routers share; no file of a host's.
+    pub flow_secret: PathBuf,
 }
 
 impl Files {
@@ -110,7 +119,12 @@ impl Files {
         Ok(())
     }
 
-    /// As `[control]` names them.
+    /// As a router's `[control]` names them.
+    pub fn router_toml(&self) -> String {
+        format!("{}flow_secret = {:?}\n", self.toml(), self.flow_secret)
+    }
+
+    /// As `[control]` of any node names them.
     pub fn toml(&self) -> String {
         format!(
             "ca = {:?}\ncertificate = {:?}\nkey = {:?}\ncrl = {:?}\n",

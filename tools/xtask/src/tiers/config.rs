@@ -94,10 +94,11 @@ pub fn text(tiers: &Tiers, node: &str) -> Result<String> {
             );
         }
     }
+    let files = tiers.authority.files(node);
     let _ = writeln!(
         text,
         "{}state_dir = {:?}",
-        tiers.authority.files(node).toml(),
+        if place.sources.is_some() { files.router_toml() } else { files.toml() },
         tiers.lab.dir().join(format!("{node}-state"))
     );
     for (kind, names) in [("parent", place.parents), ("peer", place.peers)] {
