@@ -75,6 +75,16 @@ enum slr_const {
 	SLR_ADVERT_ORDINARY = 56, /* data of an ordinary echo, before it */
 	SLR_ADVERT_TUNNEL_IPIP = 1, /* kind of the server's tunnel */
 	SLR_ADVERT_NODE_LEN = 64, /* a node's name and at least one zero */
+	SLR_ADVERT_LEN_V4 = 20 + 8 + 56 + 280, /* the whole datagram, without options: headers, ordinary data, advertisement */
+	SLR_ADVERT_LEN_V6 = 40 + 8 + 56 + 280,
+	SLR_ADVERT_MASTERS = 8, /* epochs whose keys are accepted: three before a change and three after it; a power of two */
+	SLR_ADVERTS_SEEN = 65536, /* MACs of adverts that were taken; LRU: who fills it has the keys, and no replay pins what is not its own */
+	SLR_ADVERTS_BYTES = 1 << 20, /* 2,500 adverts that the daemon has not read: what two CPUs take at once */
+	SLR_ADVERTS_PER_S = 1000, /* and CPU, of up to 16 flows each: ten microseconds of the daemon's for each flow */
+	SLR_ADVERTS_BURST = 1000, /* a router that has lost its tables hears of all flows at once */
+	SLR_ADVERTS_PREFIX_PER_S = 250, /* and client prefix: many clients behind one address, and no more */
+	SLR_ADVERTS_PREFIX_BURST = 250,
+	SLR_ADVERTS_PREFIXES = 8192, /* that have authentic adverts at a time; LRU */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
 	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */
 	SUBNET_ORPHAN_DROP = 1 << 2, /* mid-flow packets of unknown flows: drop instead of ring */
@@ -190,6 +200,18 @@ struct flow_advert {
 		__u8 pad[3];
 	} flows[SLR_ADVERT_FLOWS_MAX]; /* those beyond count are zero */
 	__u8 mac[16]; /* SipHash-2-4-128 of what is before it */
+};
+
+/* A router's key of one epoch. */
+struct advert_master {
+	__u64 key[2]; /* as SipHash reads it: little endian */
+};
+
+/* An advertisement that the program has found authentic: to the daemon. */
+struct advert_record {
+	__u32 len; /* of the datagram: SLR_ADVERT_LEN_V4 or _V6 */
+	__u32 family; /* 4 or 6 */
+	__u8 datagram[SLR_ADVERT_LEN_V6]; /* IP header included */
 };
 
 /* A set of the cache of flows that have not yet shown two ends: one cache line of paths, one of ages and sequence
@@ -479,6 +501,7 @@ struct abi_anchor {
 	struct held held;
 	struct stall stall;
 	struct flow_advert flow_advert;
+	struct advert_record advert_record;
 };
 
 #ifndef SLR_ABI_NEXT
@@ -490,6 +513,7 @@ _Static_assert(sizeof(struct flow_key_v6) == 40, "no padding in a key");
 _Static_assert(sizeof(struct new_pin) == 48, "no padding in a record");
 _Static_assert(sizeof(struct held) == 16, "no padding in a record");
 _Static_assert(sizeof(struct flow_advert) == 280, "on the wire");
+_Static_assert(sizeof(struct advert_record) == 392, "no padding in a record");
 _Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");
 _Static_assert(sizeof(struct keepalive) == 24, "on the wire");
 _Static_assert(sizeof(struct udp_peer) == 32, "no padding in a key");

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /* icmp.h - ICMP and ICMPv6 to virtual addresses, and about our own tunnels: errors follow the flow of the datagram they
- * quote, echo requests are answered or forwarded. */
+ * quote, echo requests are answered or forwarded, of echo replies adverts are taken. */
 #pragma once
 
+#include "advert.h"
 #include "answer.h"
 
 static __always_inline int forward_by_ring(struct pkt *p, struct subnet *sn, int why)
@@ -173,7 +174,10 @@ static __always_inline int follow_quote(struct pkt *p, struct subnet *sn, __u8 p
 	return why;
 }
 
-/* Whatever is no error: echo requests, and what a virtual address has no use for. */
+#define ECHO_REQUEST 1
+#define ECHO_REPLY 2
+
+/* Whatever is no error: echoes (ECHO_*), and what a virtual address has no use for. */
 separate int icmp_query(struct xdp_md *ctx, struct pkt *p, int echo)
 {
 	struct subnet *sn;
@@ -183,10 +187,12 @@ separate int icmp_query(struct xdp_md *ctx, struct pkt *p, int echo)
 	sn = find_subnet_apart(p);
 	if (!sn)
 		return SLR_R_pass_not_ours;
-	if (!echo)
+	if (echo != ECHO_REQUEST && (echo != ECHO_REPLY || !is_advert(ctx, p)))
 		return SLR_R_drop_icmp_type;
 	if (is_martian(p))
 		return SLR_R_drop_martian;
+	if (echo == ECHO_REPLY)
+		return advert(ctx, p);
 	if (sn->flags & SUBNET_ECHO_FORWARD)
 		return forward_by_ring(p, sn, SLR_R_fwd_echo);
 	if (sn->flags & SUBNET_ECHO_DROP || p->frag != FRAG_NONE)
@@ -232,6 +238,13 @@ separate int icmp_error(struct xdp_md *ctx, struct pkt *p, int size, __u32 mtu)
 	return follow_quote(p, sn, q.proto, ports, &quoted);
 }
 
+static __always_inline int echo_of(__u8 type, __u8 request, __u8 reply)
+{
+	if (type == request)
+		return ECHO_REQUEST;
+	return type == reply ? ECHO_REPLY : 0;
+}
+
 /* p is an ICMP message, of its family's kind or not. */
 static __always_inline int icmp(struct xdp_md *ctx, struct pkt *p)
 {
@@ -246,9 +259,9 @@ static __always_inline int icmp(struct xdp_md *ctx, struct pkt *p)
 		if (head[0] == ICMP4_UNREACHABLE || head[0] == ICMP4_TIME_EXCEEDED || head[0] == ICMP4_PARAMETER)
 			return icmp_error(ctx, p, head[0] == ICMP4_UNREACHABLE && head[1] == ICMP4_FRAG_NEEDED,
 					  bpf_ntohs(*(__be16 *)(head + 6)));
-		return icmp_query(ctx, p, head[0] == ICMP4_ECHO_REQUEST);
+		return icmp_query(ctx, p, echo_of(head[0], ICMP4_ECHO_REQUEST, ICMP4_ECHO_REPLY));
 	}
 	if (head[0] >= ICMP6_UNREACHABLE && head[0] <= ICMP6_PARAMETER)
 		return icmp_error(ctx, p, head[0] == ICMP6_TOO_BIG, bpf_ntohl(*(__be32 *)(head + 4)));
-	return icmp_query(ctx, p, head[0] == ICMP6_ECHO_REQUEST);
+	return icmp_query(ctx, p, echo_of(head[0], ICMP6_ECHO_REQUEST, ICMP6_ECHO_REPLY));
 }

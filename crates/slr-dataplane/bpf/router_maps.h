@@ -117,6 +117,43 @@ struct {
 	__uint(max_entries, SLR_HELD_PREFIXES);
 } held_buckets SEC(".maps");
 
+/* Epochs whose adverts are accepted, and the keys that hosts' are made of. Written by user space, the new ones before the old
+ * ones go; empty without a flow secret. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct advert_master);
+	__uint(max_entries, SLR_ADVERT_MASTERS);
+} advert_masters SEC(".maps");
+
+/* MACs of adverts that were taken. Written here: the same bytes are taken once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u64[2]);
+	__type(value, __u32);
+	__uint(max_entries, SLR_ADVERTS_SEEN);
+} adverts_seen SEC(".maps");
+
+/* Adverts for the daemon, and their budgets: of a CPU, and of a client prefix. Written here, the first read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SLR_ADVERTS_BYTES);
+} adverts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct bucket);
+	__uint(max_entries, 1);
+} advert_bucket SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct bucket_key);
+	__type(value, struct bucket);
+	__uint(max_entries, SLR_ADVERTS_PREFIXES);
+} advert_buckets SEC(".maps");
+
 /* Tunnel destination to hop: whom an ICMP error about our outer header concerns, and who may send us the end of a chain. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -7,7 +7,7 @@ mod skeleton {
 }
 
 pub use skeleton::types::{
-    bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, held, hop, new_pin, pending_head,
+    advert_master, advert_record, bucket, bucket_key, class_key, counter, flow, flow_advert, flow_key_v4, flow_key_v6, frag_key, held, hop, new_pin, pending_head,
     pending_set_v4, pending_set_v6, prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const,
     subnet, usage,
 };
@@ -59,6 +59,8 @@ macro_rules! pod {
 pod!(
     u32,
     u64,
+    advert_master,
+    advert_record,
     bucket,
     bucket_key,
     class_key,

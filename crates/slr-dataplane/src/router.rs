@@ -6,6 +6,7 @@
 mod accounts;
 pub(crate) mod addr;
 mod adopt;
+mod adverts;
 mod apply;
 mod capacity;
 mod census;
@@ -47,6 +48,7 @@ use thiserror::Error;
 pub use crate::object::LoadError;
 pub use crate::table::{MapError, Part};
 pub use crate::xdp::{AttachError, Attachment, XdpMode};
+pub use adverts::AdvertReader;
 pub use apply::{Applied, ApplyError};
 pub use capacity::TableUse;
 pub use census::{Census, FlowShare};

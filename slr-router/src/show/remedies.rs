@@ -41,6 +41,18 @@ pub fn remedy(reason: RouterReason) -> Option<&'static str> {
         R::DropOrphanLimit => {
             "more unknown flows than other routers may be asked about: an ACK flood; the flows of honest clients send again"
         }
+        R::DropAdvertTaken => {
+            "nothing: show recovery says what became of the flows; many: hosts tell of flows that no router knew any more"
+        }
+        R::DropAdvertFragment | R::DropAdvertLength | R::DropAdvertForm | R::DropAdvertEnds => {
+            "echo replies that no host's request has drawn: forged, nothing to do; many from one network: a device changes echoes"
+        }
+        R::DropAdvertEpoch => {
+            "an old or forged one, nothing to do; many: compare [control] flow_secret and the epoch in show recovery with other routers'"
+        }
+        R::DropAdvertMac => "forged, nothing to do; many: compare [control] flow_secret with other routers'",
+        R::DropAdvertReplayed => "nothing: a client or somebody on its way has sent the same again",
+        R::DropAdvertLimit => "nothing, if a router has just lost its tables: hosts tell again; otherwise a client's network floods",
         R::DropHopUnusable => "show hosts says why the hosts of the ring cannot be reached",
         R::DropHeadroom => "the driver leaves no room in front of packets: attach with xdp = \"generic\"",
         R::DropEcn => "a router between the upstream and here marks packets whose sender knows no ECN; nothing to do",

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use super::pending::Pending;
 use crate::abi::{
-    Pod, bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, prefix_v4, prefix_v6,
+    Pod, advert_master, bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, prefix_v4, prefix_v6,
     router_config, service, service_key, slr_addr, slr_const, subnet, usage,
 };
 use crate::object::{LoadError, Loaded};
@@ -22,6 +22,7 @@ pub struct Tables {
     pub hops: Table<u32, hop>,
     pub hop_by_addr: Table<slr_addr, u32>,
     pub chain_ends: Table<u32, hop>,
+    pub advert_masters: Table<u32, advert_master>,
     pub prefixes_v4: Table<prefix_v4, u32>,
     pub prefixes_v6: Table<prefix_v6, u32>,
     pub subnets: Table<u32, subnet>,
@@ -75,6 +76,7 @@ impl Tables {
             hops: Table::open(loaded, "hops")?,
             hop_by_addr: Table::open(loaded, "hop_by_addr")?,
             chain_ends: Table::open(loaded, "chain_ends")?,
+            advert_masters: Table::open(loaded, "advert_masters")?,
             prefixes_v4: Table::open(loaded, "prefixes_v4")?,
             prefixes_v6: Table::open(loaded, "prefixes_v6")?,
             subnets: Table::open(loaded, "subnets")?,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use slr_dataplane::reason::RouterReason as R;
 
-use crate::{chains, ends, flows, fragments, headers, hosts, icmp, limits, malformed, mtu, routes, truncated, tunnels};
+use crate::{adverts, chains, ends, flows, fragments, headers, hosts, icmp, limits, malformed, mtu, routes, truncated, tunnels};
 
 /// Reasons without a case.
 const UNREACHED: [(R, &str); 1] =
@@ -24,6 +24,7 @@ fn every_reason_has_a_case_or_an_excuse() {
         tunnels::cases(),
     ];
     let mut reached: BTreeSet<R> = tables.iter().flatten().flat_map(|case| case.reasons()).collect();
+    reached.extend(adverts::REASONS);
     reached.extend(chains::REASONS);
     reached.extend(ends::REASONS);
     reached.extend(limits::REASONS);

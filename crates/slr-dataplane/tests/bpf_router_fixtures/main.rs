@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adverts;
 mod case;
 mod chains;
 mod coverage;
