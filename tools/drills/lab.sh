@@ -70,11 +70,11 @@ orphans() {
 }
 floods() { before=$(($(orphans "$1"))); sleep 0.1; test $(($(orphans "$1"))) -gt $((before + 10)); }
 slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
-# rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror, chain and whohas (which is after a chain
-# only), with commas; or none. Without a rung for them, packets of flows that an SLR does not know are dropped there. The
+# rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror, chain, whohas (which is after a chain
+# only) and echo, with commas; or none. Without a rung for them, packets of flows that an SLR does not know are dropped there. The
 # configuration of the start is kept beside; an empty LIST puts it in force again.
 rungs() {
-	orphan=drop mirror= ask=false
+	orphan=drop mirror= ask=false echo=
 	for rung in $(echo "$1" | tr , ' '); do
 		case $rung in
 			none) ;;
@@ -82,7 +82,8 @@ rungs() {
 			chain) orphan= ;; # as it is configured: the default, or for UDP too
 			mirror) mirror=yes ;;
 			whohas) ask=true ;;
-			*) echo "no rung is called $rung: there are same-answer, mirror, chain, whohas, none" >&2; return 2 ;;
+			echo) echo=yes ;;
+			*) echo "no rung is called $rung: there are same-answer, mirror, chain, whohas, echo, none" >&2; return 2 ;;
 		esac
 	done
 	for slr in $(slrs); do
@@ -95,9 +96,9 @@ rungs() {
 			continue
 		fi
 		if [ ! -e "$config.whole" ]; then cp "$config" "$config.whole"; fi
-		awk -v orphan=$orphan -v mirror=$mirror -v ask=$ask '
+		awk -v orphan=$orphan -v mirror=$mirror -v ask=$ask -v echo=$echo '
 			/^\[/ { in_peer = $0 == "[[peer]]" }
-			in_peer && !mirror || orphan && /^orphan = / { next }
+			in_peer && !mirror || orphan && /^orphan = / || !echo && /^flow_secret = / { next }
 			{ print }
 			$0 == "[control]" { print "ask_others = " ask }
 			orphan && $0 == "[[subnet]]" { print "orphan = \"" orphan "\"" }' "$config.whole" >"$config.new"

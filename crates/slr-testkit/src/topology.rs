@@ -185,12 +185,14 @@ pub struct Service {
 }
 
 /// Topologies that come with `tools/lab`.
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 7] = [
     ("one-site.toml", include_str!("../../../tools/lab/topologies/one-site.toml")),
     ("two-tiers.toml", include_str!("../../../tools/lab/topologies/two-tiers.toml")),
     ("spare.toml", include_str!("../../../tools/lab/topologies/spare.toml")),
     ("two-slr.toml", include_str!("../../../tools/lab/topologies/two-slr.toml")),
     ("ecmp.toml", include_str!("../../../tools/lab/topologies/ecmp.toml")),
+    ("nat.toml", include_str!("../../../tools/lab/topologies/nat.toml")),
+    ("filtered.toml", include_str!("../../../tools/lab/topologies/filtered.toml")),
 ];
 /// Configurations that the project ships: what runs in the lab is what an operator copies.
 const SHIPPED_FILES: [(&str, &str); 2] = [

@@ -17,7 +17,7 @@ use crate::{
 /// without a failure: what that shows is the probe's own error.
 ///
 /// Drills: table-loss, partial-table-loss, slr-failure, slr-failure-lagging, route-change, host-failure, host-drain,
-/// server-crash, rolling-restart; all makes every one that can be made here.
+/// server-crash, rolling-restart, ecmp-reply, nat-client, echo-filtered, mass-stall; all makes every one that can be made here.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Exit status: 0 every flow survived, 1 some did not, 2 a drill could not be made.

@@ -34,7 +34,7 @@ use serde::Deserialize;
 use crate::units::parse_duration;
 
 /// The drills, in the order of `all`.
-pub const DRILLS: [&str; 10] = [
+pub const DRILLS: [&str; 14] = [
     "table-loss",
     "partial-table-loss",
     "slr-failure",
@@ -45,6 +45,10 @@ pub const DRILLS: [&str; 10] = [
     "host-drain",
     "server-crash",
     "rolling-restart",
+    "ecmp-reply",
+    "nat-client",
+    "echo-filtered",
+    "mass-stall",
 ];
 
 /// What the file says.

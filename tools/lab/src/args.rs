@@ -33,7 +33,7 @@ pub struct Args {
 pub enum Command {
     /// Bring a topology up
     Up {
-        /// A topology file, or the name of a shipped one: one-site, two-tiers, spare, two-slr, ecmp
+        /// A topology file, or the name of a shipped one: one-site, two-tiers, spare, two-slr, ecmp, nat, filtered
         #[arg(long, default_value = "one-site")]
         topology: PathBuf,
         /// Name of this lab [default: the topology's name]

@@ -120,7 +120,7 @@ fn drills(scenes: &mut Scenes, site: &Site) -> Result<()> {
     let mut files = Vec::new();
     for name in ["host-drain", "server-crash"] {
         let report =
-            scenes.step(&format!("probe drill {name}"), || xtask::drills::drill(site.lab(), name, words, Some(out)))?;
+            scenes.step(&format!("probe drill {name}"), || xtask::drills::drill(site.lab(), "c1", name, words, Some(out)))?;
         files.push(out.join(format!("{name}.json")));
         let total = &report["measured"]["total"];
         let number = |name: &str| total[name].as_u64().unwrap_or_default();

@@ -20,10 +20,14 @@ pub enum Place {
     TwoSlr,
     /// Two active SLRs of one cluster
     Ecmp,
+    /// Two SLRs of two clusters, and clients behind a translator
+    Nat,
+    /// Two SLRs of two clusters, and clients that drop echo requests
+    Filtered,
 }
 
 /// Drills, and where each is made if nobody says otherwise.
-const DRILLS: [(&str, Place); 10] = [
+const DRILLS: [(&str, Place); 14] = [
     ("table-loss", Place::OneSite),
     ("partial-table-loss", Place::OneSite),
     ("slr-failure", Place::Spare),
@@ -34,6 +38,10 @@ const DRILLS: [(&str, Place); 10] = [
     ("host-drain", Place::OneSite),
     ("server-crash", Place::OneSite),
     ("rolling-restart", Place::Spare),
+    ("ecmp-reply", Place::Ecmp),
+    ("nat-client", Place::Nat),
+    ("echo-filtered", Place::Filtered),
+    ("mass-stall", Place::TwoSlr),
 ];
 
 /// Which, and how.
@@ -41,7 +49,7 @@ const DRILLS: [(&str, Place); 10] = [
 pub struct Options {
     /// Drills to make, of tools/drills [default: all]
     names: Vec<String>,
-    /// Where to make them [default: one-site, but two SLRs for both slr-failures, rolling-restart and those with a route-change]
+    /// Where to make them [default: as tools/drills/README.md says]
     #[arg(long, value_enum)]
     topology: Option<Place>,
     /// Where results and the page drills.html go
@@ -83,14 +91,16 @@ fn make(name: &str, place: Place, options: &Options) -> Result<serde_json::Value
     let kind = match place {
         Place::OneSite => {
             let site = drills::site("drill")?;
-            return drills::drill(site.lab(), name, &options.options, Some(&options.out));
+            return drills::drill(site.lab(), "c1", name, &options.options, Some(&options.out));
         }
         Place::Spare => Kind::Spare,
         Place::TwoSlr => Kind::TwoSlr,
         Place::Ecmp => Kind::Ecmp,
+        Place::Nat => Kind::Nat,
+        Place::Filtered => Kind::Filtered,
     };
     let pair = drills::pair("drill", kind)?;
-    drills::drill(pair.lab(), name, &options.options, Some(&options.out))
+    drills::drill(pair.lab(), kind.client(), name, &options.options, Some(&options.out))
 }
 
 /// Writes the page of some results; where it is, in words.

@@ -74,10 +74,10 @@ pub fn scenarios() -> PathBuf {
     scenarios.strip_prefix(here).map_or(scenarios.clone(), Path::to_owned)
 }
 
-/// Makes one drill from client c1; its report (see `probe/src/drill/result.rs`).
-pub fn drill(lab: &Lab, name: &str, words: &str, out: Option<&Path>) -> Result<Value> {
+/// Makes one drill from a client; its report (see `probe/src/drill/result.rs`).
+pub fn drill(lab: &Lab, client: &str, name: &str, words: &str, out: Option<&Path>) -> Result<Value> {
     let probe = program("probe")?;
-    let mut command = lab.command("c1", &probe)?;
+    let mut command = lab.command(client, &probe)?;
     command.args(["drill", name, "--json", "--scenarios"]).arg(scenarios()).args(words.split_whitespace());
     command.env("SLR_BIN", probe.parent().context("a program is in a directory")?);
     if let Some(out) = out {

@@ -1,4 +1,4 @@
-//! Two SLRs in front of the same hosts, behind a router that runs BIRD: the lab's topologies `spare`, `two-slr` and `ecmp`,
+//! Two SLRs in front of the same hosts, behind a router that runs BIRD: the lab's topologies `spare`, `two-slr`, `ecmp`, `nat` and `filtered`,
 //! with a daemon on every node that has one.
 
 use std::collections::BTreeMap;
@@ -39,6 +39,10 @@ pub enum Kind {
     TwoSlr,
     /// One cluster, both active.
     Ecmp,
+    /// As [`Kind::TwoSlr`], with the clients behind a translator.
+    Nat,
+    /// As [`Kind::TwoSlr`], with clients that drop echo requests.
+    Filtered,
 }
 
 impl Kind {
@@ -48,7 +52,19 @@ impl Kind {
             Self::Spare => "spare",
             Self::TwoSlr => "two-slr",
             Self::Ecmp => "ecmp",
+            Self::Nat => "nat",
+            Self::Filtered => "filtered",
         }
+    }
+
+    /// Whether the two are of two clusters, that see different loads.
+    pub fn is_apart(self) -> bool {
+        matches!(self, Self::TwoSlr | Self::Nat | Self::Filtered)
+    }
+
+    /// The node that flows come from.
+    pub fn client(self) -> &'static str {
+        if self == Self::Nat { "lan" } else { "c1" }
     }
 }
 
@@ -120,6 +136,11 @@ impl Pair {
                 &format!("{slr}:\n{}{}{}", told(slr, "announce"), told(slr, "states"), birdc(slr, &["show", "route"]));
         }
         text
+    }
+
+    /// How the two stand to each other.
+    pub fn kind(&self) -> Kind {
+        self.options.kind
     }
 
     /// The lab below.

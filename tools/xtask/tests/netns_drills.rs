@@ -24,7 +24,7 @@ fn a_drain_loses_nothing_and_a_crash_loses_the_dead_servers_flows() {
     require_root();
     let site = drills::site("drills").unwrap();
 
-    let drain = drills::drill(site.lab(), "host-drain", WORDS, None).unwrap();
+    let drain = drills::drill(site.lab(), "c1", "host-drain", WORDS, None).unwrap();
     let pass = &drain["measured"];
     let total = &pass["total"];
     assert!(total["flows"].as_u64() >= Some(100), "{total}");
@@ -32,7 +32,7 @@ fn a_drain_loses_nothing_and_a_crash_loses_the_dead_servers_flows() {
     assert_eq!(pass["new_flows"]["failed"], 0, "{}", pass["new_flows"]);
     assert!(pass["connect_p50_us"].as_u64() >= Some(10_000), "the way has 10 ms: {}", pass["connect_p50_us"]);
 
-    let crash = drills::drill(site.lab(), "server-crash", WORDS, None).unwrap();
+    let crash = drills::drill(site.lab(), "c1", "server-crash", WORDS, None).unwrap();
     let pass = &crash["measured"];
     let number = |name: &str| pass["total"][name].as_u64().unwrap();
     let lost = number("flows") - number("survived") - number("untested");
@@ -79,7 +79,7 @@ fn a_route_change_between_clusters_whose_rings_differ_tells_which_rung_saved_the
     let pair = drills::pair("drills-apart", Kind::TwoSlr).unwrap();
     let elsewhere = pair.percent_elsewhere("slr2", "slr1").unwrap();
     assert!(elsewhere > 30.0, "the rings are much alike: {elsewhere} % of the flows would begin elsewhere");
-    let drill = drills::drill(pair.lab(), "route-change", BRIEF, None).unwrap();
+    let drill = drills::drill(pair.lab(), "c1", "route-change", BRIEF, None).unwrap();
     let pass = &drill["measured"];
     let [same_answer, chain, whohas] =
         ["same-answer", "chain", "whohas"].map(|rung| saved(&drill, &format!("slr2 {rung}")));
@@ -109,7 +109,7 @@ fn a_drill_of_a_cluster_has_the_rungs_that_it_asks_for_and_gives_them_back() {
         // Nothing is coming: nobody has to wait for it for long.
         let words = format!("{BRIEF} --rungs none -- --timeout 2s --stall-timeout 2s");
         let lab = pair.lab();
-        let drill = scope.spawn(move || drills::drill(lab, "table-loss", &words, None).unwrap());
+        let drill = scope.spawn(move || drills::drill(lab, "c1", "table-loss", &words, None).unwrap());
         // What a mirror has told stays known; nothing comes any more.
         let is_cold = |peer: &Value| peer["told"]["state"] == "cold" && peer["heard"]["state"] == "cold";
         let has_none = |slr: &&str| orphans(&pair, slr) == "drop" && mirrors(&pair, slr).iter().all(is_cold);
@@ -126,7 +126,7 @@ fn a_drill_of_a_cluster_has_the_rungs_that_it_asks_for_and_gives_them_back() {
     await_spare(&pair);
 
     // The mirror has told the spare SLR of the flows' first half, of the second nobody has.
-    let drill = drills::drill(pair.lab(), "slr-failure-lagging", IN_HALVES, None).unwrap();
+    let drill = drills::drill(pair.lab(), "c1", "slr-failure-lagging", IN_HALVES, None).unwrap();
     assert_all_survived(&drill);
     let mirrored = saved(&drill, "slr2 mirror");
     let searched = saved(&drill, "slr2 same-answer") + saved(&drill, "slr2 chain");

@@ -18,8 +18,9 @@ use crate::table::{MapError, Table};
 
 /// Read at once from a sweep: the kernel fills at most so much before it is read (its own buffer is eight pages).
 const READ_BYTES: usize = 1 << 15;
-/// The tables that are swept, and the programs that do it.
-const SWEEPS: [(&str, &str); 2] = [("slr_sweep_tcp", "watched"), ("slr_sweep_udp", "udp_talks")];
+/// The tables that are swept, the programs that do it, and at which sweeps: all of a table of UDP flows is walked over, whether they speak
+/// or not, and their clients have more time anyway.
+const SWEEPS: [(&str, &str, u64); 2] = [("slr_sweep_tcp", "watched", 1), ("slr_sweep_udp", "udp_talks", 5)];
 
 /// What has stalled in a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,9 +70,18 @@ pub struct Swept {
     pub watched: usize,
 }
 
+/// A table's.
+struct Sweep {
+    link: OwnedFd,
+    every: u64,
+    /// Flows that spoke at its last turn.
+    watched: usize,
+}
+
 /// Sweeps over the flows that speak. One at a time: a flow that was told of is not told of to another.
 pub struct Sweeper {
-    links: Vec<OwnedFd>,
+    sweeps: Vec<Sweep>,
+    turn: u64,
     sleeps: Table<u32, u32>,
     wakes: Records<()>,
     buffer: Vec<u8>,
@@ -81,14 +91,16 @@ impl Host {
     /// The sweeper of this host's flows.
     pub fn sweeper(&self) -> Result<Sweeper, MapError> {
         let failed = |table| move |source| MapError { table, action: "attach an iterator to", source };
-        let link = |(program, table): (&str, &'static str)| {
+        let sweep = |(program, table, every): (&str, &'static str, u64)| {
             let other = |error: crate::object::LoadError| failed(table)(io::Error::other(error));
             let map: MapHandle = self.loaded.map(table).map_err(other)?;
             let program = self.loaded.program(program).map_err(other)?;
-            sys::link_iterator(program, map.as_fd()).map_err(failed(table))
+            let link = sys::link_iterator(program, map.as_fd()).map_err(failed(table))?;
+            Ok(Sweep { link, every, watched: 0 })
         };
         Ok(Sweeper {
-            links: SWEEPS.into_iter().map(link).collect::<Result<_, _>>()?,
+            sweeps: SWEEPS.into_iter().map(sweep).collect::<Result<_, MapError>>()?,
+            turn: 0,
             sleeps: Table::open(&self.loaded, "sweeper_sleeps")
                 .map_err(|error| failed("sweeper_sleeps")(io::Error::other(error)))?,
             wakes: Records::open(&self.loaded, "wakes", usize::MAX, |_| Some(()))?,
@@ -98,11 +110,17 @@ impl Host {
 }
 
 impl Sweeper {
-    /// Looks at every flow that speaks.
+    /// Looks at every flow that speaks, as it is its table's turn.
     pub fn sweep(&mut self) -> io::Result<Swept> {
         let mut swept = Swept::default();
-        for link in &self.links {
-            let mut records = sys::iterate(link.as_fd())?;
+        self.turn += 1;
+        for sweep in &mut self.sweeps {
+            if self.turn % sweep.every != 0 && sweep.watched > 0 {
+                swept.watched += sweep.watched;
+                continue;
+            }
+            let before = swept.watched;
+            let mut records = sys::iterate(sweep.link.as_fd())?;
             loop {
                 let len = match records.read(&mut self.buffer) {
                     Ok(0) => break,
@@ -115,6 +133,7 @@ impl Sweeper {
                 // The kernel cuts where its page ends only if a record does not fit: what is read is whole records.
                 self.buffer[..len].chunks_exact(size_of::<stall>()).for_each(|record| swept.take(record));
             }
+            sweep.watched = swept.watched - before;
         }
         Ok(swept)
     }

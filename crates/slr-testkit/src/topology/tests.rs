@@ -43,6 +43,9 @@ fn the_shipped_topologies_are_consistent() {
         let routers = ["internet", "slr1", "slr2"].map(|node| pair.services_of(pair.node(node).unwrap()).count());
         assert_eq!(routers, [1; 3], "BIRD runs on each");
     }
+    let nat = Topology::shipped("nat").unwrap();
+    assert_eq!((nat.nodes.len(), nat.links.len()), (10, 9), "the clients behind the translator are a node of their own");
+    assert_eq!(Topology::shipped("filtered").unwrap().nodes.len(), 9);
     assert!(Topology::shipped("no-site").is_none());
     let one_site = Topology::one_site();
     assert_eq!(one_site.nodes.len(), 8);

@@ -19,7 +19,7 @@ pub fn load_seen(slr: &str, host: &str) -> f64 {
 
 /// Equal shares in a cluster; two clusters go by what each sees.
 pub fn cost(kind: Kind, slr: &str) -> String {
-    if kind == Kind::TwoSlr { format!("loads.seen_by_{slr}") } else { "1.0 / weight".to_owned() }
+    if kind.is_apart() { format!("loads.seen_by_{slr}") } else { "1.0 / weight".to_owned() }
 }
 
 fn number(node: &str) -> &str {
@@ -78,7 +78,7 @@ fn router(pair: &Pair, slr: &str) -> String {
         pair.lab.dir().join(format!("{slr}-state")),
         pair.options.announce,
     );
-    let apart = pair.options.kind == Kind::TwoSlr;
+    let apart = pair.options.kind.is_apart();
     for other in SLRS.into_iter().filter(|other| *other != slr) {
         text += &neighbour(if apart { "neighbour" } else { "peer" }, other);
     }
@@ -93,7 +93,7 @@ fn router(pair: &Pair, slr: &str) -> String {
 }
 
 fn hostd(pair: &Pair, host: &str) -> Result<String> {
-    let apart = pair.options.kind == Kind::TwoSlr;
+    let apart = pair.options.kind.is_apart();
     let mut text = format!(
         "[host]\nname = \"{host}\"\n{}\n[tunnel]\naddresses = {:?}\n\n[dataplane]\ninterfaces = [\"to-site\"]\n\
          xdp = \"native\"\npin_path = {:?}\ncgroup = {:?}\n\n[admin]\nsocket = {:?}\n\n[drain]\non_stop_s = 0\n\n[control]\n\
