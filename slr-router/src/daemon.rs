@@ -3,6 +3,7 @@
 //! Everything that decides runs on one thread: the loop owns the data plane, the netlink watcher and the admin socket's connections are
 //! tasks beside it. Ending the loop ends nothing in the kernel: program, tables and links stay pinned and go on forwarding.
 
+mod adverts;
 mod announcing;
 mod changes;
 mod core;
@@ -31,6 +32,7 @@ use slr_dataplane::router::{Adoption, Link, Orphan, Router, RouterOptions};
 use slr_model::{NodeName, ServiceKey};
 use slr_wire::Code;
 
+use self::adverts::Adverts;
 use self::announcing::Announcing;
 pub use self::changes::Changes;
 pub use self::core::{Core, Loaded, Neighbour};
@@ -108,6 +110,8 @@ struct Daemon {
     core: Core<Router>,
     watcher: Watcher,
     control: Option<Control>,
+    /// What hosts say by way of their clients.
+    adverts: Adverts,
     /// Keys for what hosts say by way of their clients.
     keyring: Option<Keyring>,
     /// What children were told of each other.
@@ -138,6 +142,8 @@ enum Event {
     News(Result<News>),
     /// Orphans that no host of their slot has.
     Held(Vec<Orphan>),
+    /// Clients' answers to augmented echoes.
+    Adverts(Vec<Vec<u8>>),
     Announced,
     Timeout,
 }
@@ -156,6 +162,7 @@ impl Daemon {
         let generation = watcher.watch(core.targets(&loaded));
         let figures = Figures::start(loaded.settings.metrics)?;
         let searching = Searching::start(core.plane())?;
+        let adverts = Adverts::start(core.plane())?;
         let announcing = loaded.settings.announce.clone().map(Announcing::start).transpose()?;
         core.propose(loaded, generation, now);
         Ok(Self {
@@ -163,6 +170,7 @@ impl Daemon {
             core,
             watcher,
             control,
+            adverts,
             keyring,
             roster: SiteRoster::default(),
             paths: Arc::default(),
@@ -215,6 +223,7 @@ impl Daemon {
             }
             Event::News(news) => self.hear(news?),
             Event::Held(orphans) => self.hold(orphans),
+            Event::Adverts(datagrams) => self.take_adverts(&datagrams),
             // Looked at after every turn.
             Event::Announced => {}
             Event::Timeout => {
@@ -250,6 +259,7 @@ impl Daemon {
             news = next_news(&mut self.control) => Event::News(news),
             // 5. Clients that wait for their flow to be found.
             orphans = self.searching.orphans() => Event::Held(orphans),
+            datagrams = self.adverts.next() => Event::Adverts(datagrams),
             // 6. What the kernel's table of announcements says.
             () = announced(&mut self.announcing) => Event::Announced,
             // 7. Questions: somebody waits, but nothing breaks.
@@ -268,6 +278,8 @@ impl Daemon {
                         &self.claims,
                         &self.mirrors.received(),
                         &self.searching,
+                        self.adverts.counts(),
+                        self.keyring.as_ref().map(Keyring::epoch),
                     ),
                     show::What::Mirror => {
                         serde_json::to_value(show::mirror::answer(&self.mirrors, Instant::now())).map_err(Error::new)

@@ -38,6 +38,41 @@ impl Claims {
     }
 }
 
+/// What became of flows that hosts told of by way of their clients, since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adverts {
+    /// Judged as claims are.
+    pub claims: Claims,
+    /// Refused: the host is none here, has no certificate, or is not reached.
+    pub unknown_host: u64,
+    /// Answers whose signed bytes nobody can read, in packets: a host's fault.
+    pub malformed: u64,
+    /// Answers that were sent on to their hosts, in packets.
+    pub sent_on: u64,
+}
+
+impl Adverts {
+    /// Flows that were brought back.
+    pub fn pinned(&self) -> u64 {
+        self.claims.data_plane.pinned
+    }
+
+    /// Why flows were refused, as metrics and `show recovery` have it.
+    pub fn refused(&self) -> [(&'static str, u64); 8] {
+        let Claimed { owned, not_served, no_hop, table_full, .. } = self.claims.data_plane;
+        [
+            ("not_allowed", self.claims.not_allowed),
+            ("service_down", self.claims.service_down),
+            ("unknown_host", self.unknown_host),
+            ("owned", owned),
+            ("not_served", not_served),
+            ("no_hop", no_hop),
+            ("table_full", table_full),
+            ("malformed", self.malformed),
+        ]
+    }
+}
+
 /// What a host may claim.
 pub struct Rights<'a> {
     identity: &'a Identity,

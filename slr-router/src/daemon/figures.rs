@@ -11,6 +11,7 @@ use slr_session::registry::{AlarmKey, ContactView};
 use slr_wire::DecodeError;
 
 use super::Daemon;
+use super::flow_keys::Keyring;
 use crate::metrics as page;
 
 /// How often the snapshot is made: of a thousand hosts it takes some milliseconds, and is asked for each 15 s.
@@ -106,6 +107,12 @@ impl Daemon {
         snapshot.recovered = vec![("mirror", self.core.plane().carried_on()?)];
         snapshot.recovered.extend(self.claims.found());
         snapshot.recovered.push(("whohas", self.searching.counters().1.pinned));
+        let adverts = self.adverts.counts();
+        snapshot.recovered.push(("echo", adverts.pinned()));
+        snapshot.adverts = vec![("pinned", adverts.pinned()), ("known", adverts.claims.data_plane.known)];
+        snapshot.adverts.extend(adverts.refused());
+        snapshot.flow_epoch = self.keyring.as_ref().map(Keyring::epoch);
+        snapshot.flow_epochs_refused = self.keyring.as_ref().map(Keyring::refused);
         snapshot.claims = vec![("pinned", claimed.pinned), ("known", claimed.known)];
         snapshot.claims.extend(self.claims.refused());
         snapshot.mirrors = self.mirrors.figures(Instant::now());

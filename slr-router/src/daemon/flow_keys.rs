@@ -88,6 +88,7 @@ impl Daemon {
     pub(super) fn follow_keys(&mut self, control: &config::Control) {
         let Some(keyring) = &mut self.keyring else { return };
         keyring.epochs.configure(control.flow_key_rotation);
+        self.accept_epochs();
         self.grant_all();
     }
 
@@ -170,6 +171,7 @@ impl Daemon {
 
     /// Everybody hears of another epoch, and a restart does not go back behind it.
     fn begin_epoch(&mut self) {
+        self.accept_epochs();
         self.grant_all();
         let control = self.core.in_force().and_then(|loaded| loaded.settings.control.clone());
         for router in control.iter().flat_map(|control| control.peers.iter().chain(&control.neighbours)) {
@@ -179,6 +181,16 @@ impl Daemon {
             self.tell_epoch_up(&parent.name);
         }
         self.save();
+    }
+
+    /// The program takes what is signed with keys of these epochs; nothing without a secret.
+    fn accept_epochs(&self) {
+        let accepted = self.keyring.iter().flat_map(|keyring| keyring.epochs.accepted());
+        let masters: Vec<_> =
+            accepted.filter_map(|epoch| Some((epoch, *self.flow_master(epoch)?.bytes()))).collect();
+        if let Err(error) = self.core.plane().set_advert_masters(&masters) {
+            tracing::error!("what hosts say by way of their clients is not taken in this epoch: {error}");
+        }
     }
 
     fn grant_all(&mut self) {

@@ -45,6 +45,9 @@ pub fn sample() -> Snapshot {
         },
         recovered: vec![("mirror", 80), ("same-answer", 90), ("chain", 30), ("whohas", 7)],
         claims: vec![("pinned", 120), ("known", 3), ("owned", 1)],
+        adverts: vec![("pinned", 1), ("owned", 1)],
+        flow_epoch: Some(7),
+        flow_epochs_refused: Some(1),
         mirrors: vec![Mirror {
             router: "slr2".parse().expect("a name"),
             told: "warm",

@@ -49,6 +49,11 @@ pub struct Snapshot {
     pub recovered: Vec<(&'static str, u64)>,
     /// Claimed flows by what became of them.
     pub claims: Vec<(&'static str, u64)>,
+    /// Flows that hosts told of by way of their clients, by what became of them.
+    pub adverts: Vec<(&'static str, u64)>,
+    /// Epoch of flow keys, and how often another router told of one that is too far ahead.
+    pub flow_epoch: Option<u32>,
+    pub flow_epochs_refused: Option<u64>,
     /// The mirror at and of every other router of the cluster.
     pub mirrors: Vec<Mirror>,
     /// New pins that were not told of.

@@ -118,6 +118,9 @@ impl Snapshot {
         each(text, &name::ANNOUNCE_FAILING, self.announce_failing.as_slice(), |s, fails| s.add(&[], *fails));
         each(text, &name::RECOVERED, &self.recovered, |s, (rung, n)| s.add(&[rung], *n));
         each(text, &name::CLAIMS, &self.claims, |s, (result, n)| s.add(&[result], *n));
+        each(text, &name::ADVERTS, &self.adverts, |s, (result, n)| s.add(&[result], *n));
+        each(text, &name::FLOW_EPOCH, self.flow_epoch.as_slice(), |s, epoch| s.add(&[], u64::from(*epoch)));
+        each(text, &name::FLOW_EPOCHS_REFUSED, self.flow_epochs_refused.as_slice(), |s, n| s.add(&[], *n));
         each(text, &name::MIRROR_STATE, &self.mirrors, |s, mirror| {
             states(s, &[mirror.router.as_str(), "told"], &MIRROR_STATES, mirror.told);
             states(s, &[mirror.router.as_str(), "heard"], &MIRROR_STATES, mirror.heard);

@@ -10,7 +10,7 @@ use slr_dataplane::reason::RouterReason;
 use slr_dataplane::router::{Mirrored, Router};
 
 use crate::daemon::Searching;
-use crate::recovery::Claims;
+use crate::recovery::{Adverts, Claims};
 
 /// The answer.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub struct Recovery {
     pub mirrored: ClaimRows,
     /// Flows that other routers were asked about.
     pub search: Search,
+    /// Flows that hosts told of by way of their clients.
+    pub adverts: AdvertRows,
+    /// Epoch of the keys that this is signed with; `None`: without [control].
+    pub flow_epoch: Option<u32>,
 }
 
 /// In packets.
@@ -73,6 +77,8 @@ pub struct Rungs {
     pub chain: u64,
     /// Found by asking other routers, and pinned.
     pub whohas: u64,
+    /// Told of by their host, by way of their client.
+    pub echo: u64,
 }
 
 /// In flows.
@@ -86,8 +92,28 @@ pub struct ClaimRows {
     pub refused: BTreeMap<String, u64>,
 }
 
+/// In flows, but for what was sent on.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AdvertRows {
+    /// Pinned to the host that told of them.
+    pub pinned: u64,
+    /// Pinned there already.
+    pub known: u64,
+    /// Clients' answers that went on to their hosts, in packets.
+    pub sent_on: u64,
+    /// By reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
 /// What the daemon knows.
-pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored, searching: &Searching) -> Result<Value> {
+pub fn answer(
+    router: &Router,
+    claims: &Claims,
+    mirrored: &Mirrored,
+    searching: &Searching,
+    adverts: &Adverts,
+    flow_epoch: Option<u32>,
+) -> Result<Value> {
     let (search, sent) = searching.counters();
     let packets: BTreeMap<RouterReason, u64> =
         router.reasons()?.into_iter().map(|(reason, counter)| (reason, counter.packets)).collect();
@@ -103,7 +129,7 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored, searching: 
             held: of(RouterReason::DropOrphanHeld),
             limited: of(RouterReason::DropOrphanLimit),
         },
-        rungs: Rungs { mirror: router.carried_on()?, same_answer, chain, whohas: sent.pinned },
+        rungs: Rungs { mirror: router.carried_on()?, same_answer, chain, whohas: sent.pinned, echo: adverts.pinned() },
         claims: ClaimRows {
             pinned,
             known: claims.data_plane.known,
@@ -114,6 +140,13 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored, searching: 
             known: mirrored.known,
             refused: mirrored.refused().map(|(why, flows)| (why.to_owned(), flows)).into(),
         },
+        adverts: AdvertRows {
+            pinned: adverts.pinned(),
+            known: adverts.claims.data_plane.known,
+            sent_on: adverts.sent_on,
+            refused: adverts.refused().map(|(why, flows)| (why.to_owned(), flows)).into(),
+        },
+        flow_epoch,
         search: Search {
             found: search.found,
             nobody: search.nobody,
@@ -130,7 +163,7 @@ pub fn answer(router: &Router, claims: &Claims, mirrored: &Mirrored, searching: 
 /// For people.
 pub fn table(answer: &Recovery) -> String {
     let mut table = Table::new(["what", "count", "unit"]);
-    let Recovery { orphans, rungs, claims, mirrored, search } = answer;
+    let Recovery { orphans, rungs, claims, mirrored, search, adverts, flow_epoch } = answer;
     for (what, count, unit) in [
         ("orphans sent through the hosts of their slot", orphans.chain, "packets"),
         ("orphans sent where the ring points", orphans.ring, "packets"),
@@ -142,6 +175,9 @@ pub fn table(answer: &Recovery) -> String {
         ("flows searched for that the ring's own answer found, pinned", rungs.same_answer, "flows"),
         ("flows searched for that another host of their slot had, pinned", rungs.chain, "flows"),
         ("flows found by asking other routers and pinned", rungs.whohas, "flows"),
+        ("flows that their hosts told of by way of their clients, pinned", rungs.echo, "flows"),
+        ("the same, pinned there already", adverts.known, "flows"),
+        ("clients' answers sent on to those hosts", adverts.sent_on, "packets"),
         ("flows that all other routers denied", search.nobody, "flows"),
         ("flows that not all other routers answered about", search.unanswered, "flows"),
         ("flows that were too many to look for", search.refused, "flows"),
@@ -156,6 +192,12 @@ pub fn table(answer: &Recovery) -> String {
     }
     for (why, count) in &claims.refused {
         table.row([format!("claims refused: {why}"), count.to_string(), "flows".to_owned()]);
+    }
+    for (why, count) in &adverts.refused {
+        table.row([format!("flows told of by way of their clients, refused: {why}"), count.to_string(), "flows".to_owned()]);
+    }
+    if let Some(epoch) = flow_epoch {
+        table.row(["epoch of the keys that these are signed with".to_owned(), epoch.to_string(), String::new()]);
     }
     for (why, count) in &mirrored.refused {
         table.row([format!("mirrored flows refused: {why}"), count.to_string(), "flows".to_owned()]);
