@@ -113,9 +113,10 @@ impl Sweeper {
     /// Looks at every flow that speaks, as it is its table's turn.
     pub fn sweep(&mut self) -> io::Result<Swept> {
         let mut swept = Swept::default();
+        let turn = self.turn;
         self.turn += 1;
         for sweep in &mut self.sweeps {
-            if self.turn % sweep.every != 0 && sweep.watched > 0 {
+            if !turn.is_multiple_of(sweep.every) {
                 swept.watched += sweep.watched;
                 continue;
             }
@@ -144,8 +145,9 @@ impl Sweeper {
         self.sleeps.put(&0, &1)
     }
 
-    /// Nobody need wake it.
+    /// Nobody need wake it. The next sweep looks at everything.
     pub fn wake(&mut self) -> Result<(), MapError> {
+        self.turn = 0;
         self.sleeps.put(&0, &0)?;
         self.wakes.take().map(drop)
     }
