@@ -21,3 +21,4 @@ mod routes;
 mod searches;
 mod truncated;
 mod tunnels;
+mod udp_ends;
