@@ -5,11 +5,12 @@
 //!   hold ──► asked ── one router names a host ──────────────► Found: the packets go there
 //!              │  ▲ └─ all of them know nobody, or left ────► Nobody: TCP goes on marked final, and draws a RST; UDP is placed
 //!              │  └── each Terms::ask_again: those that did not answer
-//!              └───── Terms::hold_for is over ──────────────► TCP: dropped, the client sends again; UDP: Nobody
+//!              └───── Terms::hold_for is over ──────────────► TCP: dropped, the client sends again; UDP: Nobody, and asked on
 //! ```
 //!
 //! A connection is not declared dead by silence: only what every router denies is final. A datagram may be a flow's first, so
-//! silence and denial lead to the same for UDP, and no datagram is dropped here: what is not held is [`Output::Unheld`].
+//! silence and denial lead to the same for UDP, and no datagram is dropped here: what is not held is [`Output::Unheld`]. But who was
+//! silent is listened to for [`HOLD_FOR`] in all: a flow that it knows goes back to its host, Found without packets.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,68 +18,18 @@ use std::time::{Duration, Instant};
 use slr_model::{FlowKey, NodeName, Protocol};
 use slr_wire::{Has, WhoHas};
 
-use terms::{Loads, Terms};
+use terms::{ASK_LATE, Loads, Terms};
 
+pub use output::{Counters, Output};
 pub use terms::{DATAGRAMS_MAX, HOLD_FOR, HOLD_UDP_FOR};
 
+mod output;
 mod terms;
 #[cfg(test)]
 mod tests;
 
 /// Between two rounds of questions, so that those of a burst travel together.
 pub const ROUND: Duration = Duration::from_millis(10);
-
-/// What the daemon is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output<T> {
-    /// Ask a router.
-    Ask {
-        /// Which.
-        router: NodeName,
-        /// What.
-        question: WhoHas,
-    },
-    /// A router says that a host has the flow.
-    Found {
-        /// Which.
-        flow: FlowKey,
-        /// Who says so.
-        router: NodeName,
-        /// The host.
-        host: NodeName,
-        /// What was held, in the order in which it came.
-        packets: Vec<T>,
-    },
-    /// All routers that there are know nobody; or of a UDP flow not all have answered in time.
-    Nobody {
-        /// Which flow.
-        flow: FlowKey,
-        /// What was held, in the order in which it came.
-        packets: Vec<T>,
-    },
-    /// A datagram for which there is no room.
-    Unheld {
-        /// It.
-        packet: T,
-    },
-}
-
-/// What became of flows, since the daemon started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Looked for.
-    pub held: u64,
-    /// Packets too many of flows that were looked for already: dropped; datagrams go on unheld.
-    pub repeated: u64,
-    /// Not looked for, because too many were: dropped; datagrams go on unheld.
-    pub refused: u64,
-    /// A router named a host.
-    pub found: u64,
-    /// All of them knew nobody.
-    pub nobody: u64,
-    /// Not all of them answered in time: dropped; UDP as if nobody had it.
-    pub unanswered: u64,
-}
 
 struct Held<T> {
     packets: Vec<T>,
@@ -87,6 +38,8 @@ struct Held<T> {
     again_at: Instant,
     /// Who has not answered.
     waiting: BTreeSet<NodeName>,
+    /// UDP: its packets went on, a late answer corrects where to.
+    is_placed: bool,
 }
 
 impl<T> Held<T> {
@@ -160,7 +113,7 @@ impl<T> Search<T> {
             questions.insert(flow);
         });
         let (until, again_at) = (now + terms.hold_for, now + terms.ask_again);
-        let held = Held { packets: vec![packet], len, until, again_at, waiting };
+        let held = Held { packets: vec![packet], len, until, again_at, waiting, is_placed: false };
         self.due.insert((held.due(), flow));
         self.held.insert(flow, held);
         self.conclude(flow);
@@ -170,7 +123,7 @@ impl<T> Search<T> {
     fn hold_more(&mut self, flow: &FlowKey, packet: T, len: usize) {
         let (terms, load) = (Terms::of(flow), self.loads.of(flow));
         let held = self.held.get_mut(flow).expect("it is looked for");
-        if held.packets.len() < terms.packets_of_flow && load.bytes + len <= terms.bytes {
+        if !held.is_placed && held.packets.len() < terms.packets_of_flow && load.bytes + len <= terms.bytes {
             load.bytes += len;
             held.len += len;
             held.packets.push(packet);
@@ -213,11 +166,11 @@ impl<T> Search<T> {
         while let Some((_, flow)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             let Some(held) = self.held.get_mut(&flow) else { break };
             if held.until <= now {
-                self.give_up(flow);
+                self.give_up(now, flow);
                 continue;
             }
             self.due.remove(&(held.due(), flow));
-            held.again_at = now + Terms::of(&flow).ask_again;
+            held.again_at = now + if held.is_placed { ASK_LATE } else { Terms::of(&flow).ask_again };
             self.due.insert((held.due(), flow));
             for router in &held.waiting {
                 if let Some(questions) = self.routers.get_mut(router) {
@@ -267,21 +220,32 @@ impl<T> Search<T> {
 
     /// Nobody is left to answer: nobody has it.
     fn conclude(&mut self, flow: FlowKey) {
-        if self.held.get(&flow).is_some_and(|held| held.waiting.is_empty())
-            && let Some(packets) = self.release(&flow)
-        {
+        let Some(held) = self.held.get(&flow).filter(|held| held.waiting.is_empty()) else { return };
+        let is_placed = held.is_placed;
+        let packets = self.release(&flow).expect("it is held");
+        if !is_placed {
             self.counters.nobody += 1;
             self.outputs.push_back(Output::Nobody { flow, packets });
         }
     }
 
-    /// Not all have answered in time.
-    fn give_up(&mut self, flow: FlowKey) {
-        let packets = self.release(&flow).expect("it is held");
-        self.counters.unanswered += 1;
-        if flow.protocol() == Protocol::Udp {
-            self.outputs.push_back(Output::Nobody { flow, packets });
+    /// Not all have answered in time. UDP is placed, and asked about as long as TCP is.
+    fn give_up(&mut self, now: Instant, flow: FlowKey) {
+        let held = self.held.get_mut(&flow).expect("it is held");
+        if flow.protocol() != Protocol::Udp || held.is_placed {
+            self.counters.unanswered += u64::from(!held.is_placed);
+            self.release(&flow);
+            return;
         }
+        self.counters.unanswered += 1;
+        self.due.remove(&(held.due(), flow));
+        held.is_placed = true;
+        held.until = now + HOLD_FOR.saturating_sub(HOLD_UDP_FOR);
+        held.again_at = now + ASK_LATE;
+        self.due.insert((held.due(), flow));
+        self.loads.of(&flow).bytes -= std::mem::take(&mut held.len);
+        let packets = std::mem::take(&mut held.packets);
+        self.outputs.push_back(Output::Nobody { flow, packets });
     }
 
     fn release(&mut self, flow: &FlowKey) -> Option<Vec<T>> {

@@ -13,6 +13,9 @@ pub const HOLD_UDP_FOR: Duration = Duration::from_millis(50);
 /// Datagrams of one flow: three times what QUIC sends at first (RFC 9002 7.2), or 50 ms of 640 a second.
 pub const DATAGRAMS_MAX: usize = 32;
 
+/// Where nobody waits for the answer: of TCP, whose clients send again, and of a UDP flow that is placed already.
+pub const ASK_LATE: Duration = Duration::from_millis(100);
+
 /// The bounds for one protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
@@ -27,13 +30,7 @@ pub struct Terms {
 }
 
 /// A burst of what the data plane gives, of two CPUs; one full-sized segment each.
-const TCP: Terms = Terms {
-    hold_for: HOLD_FOR,
-    ask_again: Duration::from_millis(100),
-    packets_of_flow: 1,
-    flows: 2_048,
-    bytes: 3 << 20,
-};
+const TCP: Terms = Terms { hold_for: HOLD_FOR, ask_again: ASK_LATE, packets_of_flow: 1, flows: 2_048, bytes: 3 << 20 };
 
 /// The same burst, of datagrams. Beside TCP's: new UDP flows leave orphans their room.
 const UDP: Terms = Terms {

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// As the terms of TCP have it.
@@ -162,8 +164,7 @@ fn a_udp_flow_that_not_all_answer_about_is_placed_soon() {
     search.handle_answer(&name("a"), &answer(None, &[datagram(1)]));
     search.hold(begin + Duration::from_millis(30), datagram(1), 2, 100);
     let (mut asks, mut rest) = (0, Vec::new());
-    while let Some(due) = search.poll_timeout() {
-        assert!(due <= begin + HOLD_UDP_FOR, "a later datagram does not make it longer");
+    while let Some(due) = search.poll_timeout().filter(|due| *due <= begin + HOLD_UDP_FOR) {
         search.handle_timeout(due);
         for output in outputs(&mut search, due) {
             match output {
@@ -171,12 +172,40 @@ fn a_udp_flow_that_not_all_answer_about_is_placed_soon() {
                     assert_eq!(router, name("b"));
                     asks += 1;
                 }
-                other => rest.push(other),
+                other => rest.push((due - begin, other)),
             }
         }
     }
-    assert_eq!((asks, rest), (2, vec![Output::Nobody { flow: datagram(1), packets: vec![1, 2] }]));
+    // The later datagram does not make it longer.
+    let expected = Output::Nobody { flow: datagram(1), packets: vec![1, 2] };
+    assert_eq!((asks, rest), (2, vec![(HOLD_UDP_FOR, expected)]));
     assert_eq!(search.counters(), Counters { held: 1, unanswered: 1, ..Counters::default() });
+}
+
+#[test]
+fn a_late_answer_brings_a_placed_flow_back_and_a_late_denial_changes_nothing() {
+    let begin = Instant::now();
+    for (host, expected) in [
+        (Some("h1"), vec![Output::Found { flow: datagram(1), router: name("a"), host: name("h1"), packets: vec![] }]),
+        (None, vec![]),
+    ] {
+        let mut search = search(&["a"]);
+        search.hold(begin, datagram(1), 1, 100);
+        outputs(&mut search, begin);
+        let placed = begin + HOLD_UDP_FOR;
+        search.handle_timeout(placed);
+        assert!(outputs(&mut search, placed).contains(&Output::Nobody { flow: datagram(1), packets: vec![1] }));
+        // What comes before the pin is there is placed as well.
+        search.hold(placed, datagram(1), 2, 100);
+        assert_eq!(outputs(&mut search, placed), [Output::Unheld { packet: 2 }]);
+        let late = begin + Duration::from_millis(160);
+        search.handle_timeout(late);
+        let again = asked(&outputs(&mut search, late));
+        assert_eq!(again, [("a".to_owned(), vec![datagram(1)])], "it is still asked about");
+        search.handle_answer(&name("a"), &answer(host, &[datagram(1)]));
+        assert_eq!(outputs(&mut search, late), expected);
+        assert_eq!((search.len(), &search.loads, search.poll_timeout()), (0, &Loads::default(), None));
+    }
 }
 
 #[test]
@@ -197,4 +226,92 @@ fn no_datagram_is_dropped_for_want_of_room_and_segments_keep_theirs() {
     assert_eq!(unheld(&mut search).len(), 500 - BYTES_MAX / 9_000, "too many bytes");
     (0..500).for_each(|n| search.hold(now, flow(n), n, 1_500));
     assert_eq!(search.counters().held, 500 + (BYTES_MAX / 9_000).div_ceil(20) as u64, "of TCP all");
+}
+
+/// What may happen to a search of four flows, two of each protocol.
+#[derive(Clone, Debug)]
+enum Event {
+    Packet { flow: usize },
+    Answer { router: usize, host: bool, flow: usize },
+    Connected { router: usize, is_up: bool },
+    Wait { ms: u64 },
+}
+
+const ROUTERS: [&str; 3] = ["a", "b", "c"];
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => (0..4_usize).prop_map(|flow| Event::Packet { flow }),
+        3 => (0..3_usize, any::<bool>(), 0..4_usize).prop_map(|(router, host, flow)| Event::Answer { router, host, flow }),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(router, is_up)| Event::Connected { router, is_up }),
+        3 => (1..60_u64).prop_map(|ms| Event::Wait { ms }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens: a datagram is given back once, in its flow's order and soon; a segment at most once.
+    #[test]
+    fn no_datagram_is_lost_doubled_or_out_of_order(events in proptest::collection::vec(event(), 1..100)) {
+        let flows = [flow(1), flow(2), datagram(1), datagram(2)];
+        let mut search = search(&ROUTERS[..2]);
+        let mut now = Instant::now();
+        let (mut given, mut back) = (Vec::new(), BTreeMap::<FlowKey, Vec<usize>>::new());
+        let calm = Event::Wait { ms: HOLD_FOR.as_millis() as u64 };
+        for event in events.into_iter().chain([calm]) {
+            match event {
+                Event::Packet { flow } => {
+                    given.push((flows[flow], now));
+                    search.hold(now, flows[flow], given.len() - 1, 100);
+                }
+                Event::Answer { router, host, flow } => {
+                    search.handle_answer(&name(ROUTERS[router]), &answer(host.then_some("h1"), &[flows[flow]]));
+                }
+                Event::Connected { router, is_up: true } => search.connected(&name(ROUTERS[router])),
+                Event::Connected { router, is_up: false } => search.disconnected(&name(ROUTERS[router])),
+                Event::Wait { ms } => {
+                    let until = now + Duration::from_millis(ms);
+                    while let Some(due) = search.poll_timeout().filter(|due| *due <= until) {
+                        now = now.max(due);
+                        search.handle_timeout(now);
+                        take_back(&mut search, now, &given, &mut back);
+                    }
+                    now = until;
+                }
+            }
+            take_back(&mut search, now, &given, &mut back);
+        }
+        prop_assert_eq!((search.len(), &search.loads), (0, &Loads::default()));
+        for flow in flows {
+            let of_flow = given.iter().enumerate().filter(|(_, (of, _))| *of == flow).map(|(packet, _)| packet);
+            let back = back.remove(&flow).unwrap_or_default();
+            if flow.protocol() == Protocol::Udp {
+                prop_assert!(of_flow.eq(back));
+            } else {
+                prop_assert!(back.is_sorted_by(|a, b| a < b));
+            }
+        }
+    }
+}
+
+/// What the search gives back, each datagram before its time is over.
+fn take_back(
+    search: &mut Search<usize>,
+    now: Instant,
+    given: &[(FlowKey, Instant)],
+    back: &mut BTreeMap<FlowKey, Vec<usize>>,
+) {
+    for output in outputs(search, now) {
+        let packets = match output {
+            Output::Ask { .. } => continue,
+            Output::Found { packets, .. } | Output::Nobody { packets, .. } => packets,
+            Output::Unheld { packet } => vec![packet],
+        };
+        for packet in packets {
+            let (flow, at) = given[packet];
+            assert!(now <= at + Terms::of(&flow).hold_for, "{flow} was held for {:?}", now - at);
+            back.entry(flow).or_default().push(packet);
+        }
+    }
 }
