@@ -97,7 +97,7 @@ fn what_is_only_searched_for_is_held_each_datagram_in_its_order() {
         let bed = asking();
         let mut reader = reader(&bed);
         bed.send(&question(&f, 1));
-        let flight: Vec<_> = (0..5).map(|n| from(f.client, f.any).udp(1, 53).payload(&[n; 90]).build()).collect();
+        let flight: Vec<_> = (0..5).map(|n| from(f.client, f.any).udp(1, 53).payload([n; 90]).build()).collect();
         for frame in &flight {
             assert_eq!(bed.send(&marked(HOSTS[0], END, &datagram(frame))).reason, R::DropOrphanHeld);
         }
