@@ -52,7 +52,7 @@ pub fn desired(
 /// rest (`drop_tunnel_nested`), and searches its own hosts itself.
 fn orphan_policy(tier: Tier, configured: OrphanPolicy) -> OrphanPolicy {
     match configured {
-        OrphanPolicy::Chain | OrphanPolicy::ChainUdp if tier != Tier::Site => OrphanPolicy::Ring,
+        policy if policy.is_chain() && tier != Tier::Site => OrphanPolicy::Ring,
         policy => policy,
     }
 }
@@ -102,6 +102,7 @@ mod tests {
         for tier in [Tier::Network, Tier::As] {
             assert_eq!(orphan_policy(tier, OrphanPolicy::Chain), OrphanPolicy::Ring);
             assert_eq!(orphan_policy(tier, OrphanPolicy::ChainUdp), OrphanPolicy::Ring);
+            assert_eq!(orphan_policy(tier, OrphanPolicy::SearchUdp), OrphanPolicy::Ring);
             assert_eq!(orphan_policy(tier, OrphanPolicy::Drop), OrphanPolicy::Drop);
         }
         assert_eq!(orphan_policy(Tier::Site, OrphanPolicy::Chain), OrphanPolicy::Chain);

@@ -79,7 +79,7 @@ rungs() {
 		case $rung in
 			none) ;;
 			same-answer) if [ $orphan = drop ]; then orphan=ring; fi ;;
-			chain) orphan= ;; # as it is configured: the default, or for UDP too
+			chain) orphan= ;; # as it is configured: the default, or for UDP too (which asks others if whohas does)
 			mirror) mirror=yes ;;
 			whohas) ask=true ;;
 			echo) echo=yes ;;

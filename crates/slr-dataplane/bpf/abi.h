@@ -85,6 +85,7 @@ enum slr_const {
 	SLR_ADVERTS_PREFIX_PER_S = 250, /* and client prefix: many clients behind one address, and no more */
 	SLR_ADVERTS_PREFIX_BURST = 250,
 	SLR_ADVERTS_PREFIXES = 8192, /* that have authentic adverts at a time; LRU */
+	SLR_UNREAD_MS = 250, /* unread for so long, longer than a turn of the daemon: it is gone, and no UDP is held for it */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
 	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */
 	SUBNET_ORPHAN_DROP = 1 << 2, /* mid-flow packets of unknown flows: drop instead of ring */
@@ -94,6 +95,7 @@ enum slr_const {
 	SUBNET_ROUTES = 1 << 6, /* some (protocol, port) has a route of its own: look it up */
 	SUBNET_ORPHAN_CHAIN = 1 << 7, /* mid-flow packets of unknown flows: through all hosts of their slot */
 	SUBNET_UDP_CHAIN = 1 << 8, /* likewise packets of unknown UDP flows */
+	SUBNET_UDP_SEARCH = 1 << 9, /* and before one of these is placed, other routers are asked */
 	/* Which fields take part in placement (client affinity is a mask without the port). */
 	MASK_CLIENT = 1 << 0,
 	MASK_CLIENT_PORT = 1 << 1,
@@ -165,8 +167,8 @@ struct new_pin {
 	__u32 subnet;
 };
 
-/* An orphan that no host of its slot has: to the daemon, which asks other routers and sends it on. Room for the longest
- * datagram follows. */
+/* An orphan, or a datagram of an unknown UDP flow, that no host of its slot has: to the daemon, which asks other routers and
+ * sends it on. Room for the longest datagram follows. */
 struct held {
 	__u16 hop; /* where the ring points */
 	__u16 hop_gen;
@@ -221,7 +223,7 @@ struct pending_head {
 	__u64 path[SLR_PENDING_WAYS]; /* hop, hop_gen, subnet, entropy as in struct flow, from the low bits up; 0: empty */
 	__u32 seen[SLR_PENDING_WAYS]; /* the `clock` at the last packet */
 	__u32 isn[SLR_PENDING_WAYS]; /* TCP: the SYN's sequence number, host order; UDP: the hops that its slot had before, the
-					newest in the low 16 bits, if it is searched for */
+					newest in the low 16 bits, if it is searched for; and SEARCH_TO_END */
 	__u64 second[SLR_PENDING_WAYS]; /* of subnets with SUBNET_ORPHAN_CHAIN: the hop to try after the path's in the low 16
 					   bits, or 0; until when, on the kernel's monotonic clock, in the others. UDP: with
 					   how many more packets it is searched for at least; and until when */
@@ -324,6 +326,12 @@ struct bucket_key {
 struct bucket {
 	__u64 stamp_ns;
 	__u64 credit; /* millionths of a token */
+};
+
+/* How far the daemon has read what is held for it, and when that was seen to change. */
+struct reading {
+	__u64 position;
+	__u64 since_ns;
 };
 
 struct counter {

@@ -117,6 +117,23 @@ separate int may_pin(struct pkt *p, struct router_config *cfg)
 	return take_of_prefix(&buckets, p, cfg->promote_per_s, cfg->promote_burst);
 }
 
+/* Can other routers be asked about a flow whose slot's host is p's: does this router end chains of that host's outer family? */
+separate int has_search_end(struct pkt *p)
+{
+	struct hop *h, *end;
+	__u32 n;
+
+	if (!p)
+		return false;
+	n = p->hop;
+	h = map_lookup(&hops, &n);
+	if (!h)
+		return false;
+	n = !!(h->flags & HOP_V6);
+	end = map_lookup(&search_ends, &n);
+	return end && end->flags & HOP_UP;
+}
+
 /* When little can be held yet: one of the client prefix's own. */
 separate int may_hold(struct pkt *p)
 {

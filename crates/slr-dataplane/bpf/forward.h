@@ -62,11 +62,19 @@ separate int oldest_first(struct pkt *p)
 	return first;
 }
 
-/* Does the chain of this packet end at a router? Of a UDP flow the last host delivers, and what was searched for already ends
- * with it too. */
+/* Does the chain of this packet end at a router? Of a UDP flow the last host delivers, unless other routers are to be asked; and
+ * what was searched for already ends with it too. */
 static __always_inline bool is_searched_to_the_end(struct pkt *p)
 {
-	return p->mark == SLR_MARK_SEARCH && p->proto == IPPROTO_TCP && !(p->came & CAME_FINAL);
+	return p->mark == SLR_MARK_SEARCH && (p->proto == IPPROTO_TCP || p->to_end) && !(p->came & CAME_FINAL);
+}
+
+/* The header of that router. */
+static __always_inline struct hop *end_of_chain(struct pkt *p, __u32 v6)
+{
+	if (!is_searched_to_the_end(p))
+		return NULL;
+	return p->to_end ? map_lookup(&search_ends, &v6) : map_lookup(&chain_ends, &v6);
 }
 
 /* A chain: headers for those that are to be tried after the first, the last one's innermost, as many as fit into `room`
@@ -91,7 +99,7 @@ separate int add_older(struct xdp_md *ctx, struct pkt *p, __u32 room, __u32 v6)
 			h = n ? map_lookup(&hops, &n) : NULL;
 			c.mark = p->mark;
 		} else {
-			h = is_searched_to_the_end(p) ? map_lookup(&chain_ends, &n) : NULL;
+			h = end_of_chain(p, n);
 			c.mark = SLR_MARK_END;
 		}
 		if (!h || (h->flags & (HOP_UP | HOP_V6)) != (HOP_UP | v6))

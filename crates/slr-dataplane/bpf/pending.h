@@ -143,12 +143,17 @@ static __always_inline bool has_second_chance(struct pkt *p, struct pending_head
 	return true;
 }
 
+#define SEARCH_TO_END (1U << 31) /* beside two hops, of 12 bits each: the chain of a searched flow ends at this router */
+
 /* UDP says of no packet that it is a flow's first. In a slot that has had other hosts, one of those may serve a flow that is
- * not known here: its packets go through all of them, the oldest first, and whoever has the flow claims it. */
+ * not known here: its packets go through all of them, the oldest first, and whoever has the flow claims it. With p->to_end
+ * also in one that has not, and other routers are asked. */
 static __always_inline void begin_search(struct pkt *p, struct pending_head *set, __u32 way)
 {
 	__u32 older = p->frag ? 0 : p->older;
 
+	if (p->to_end)
+		older |= SEARCH_TO_END;
 	set->isn[way] = older;
 	if (!older)
 		return;
@@ -174,7 +179,8 @@ static __always_inline bool is_searched(struct pkt *p, struct pending_head *set,
 		return true;
 	if (word & 0xffff)
 		set->second[way] = word - 1;
-	p->older = older;
+	p->older = older & ~SEARCH_TO_END;
+	p->to_end = !!(older & SEARCH_TO_END);
 	p->mark = SLR_MARK_SEARCH;
 	return true;
 }

@@ -83,6 +83,8 @@ separate int miss(struct pkt *p, __u64 hash)
 		path = set.head->path[way];
 		if (hop_of_path(path) && (!chains || is_of_pending(p, set.head->isn[way]))) {
 			take_path_word(p, path);
+			if (p->came & CAME_END && p->proto == IPPROTO_UDP && set.head->isn[way])
+				return SLR_R_drop_orphan_held; /* that it is searched for is all that is known */
 			return proceed(p, set.head, way, cfg, chains);
 		}
 		*(volatile __u64 *)&set.head->path[way] = 0; /* its host is gone, or it is another flow: placed anew */
@@ -105,6 +107,9 @@ separate int miss(struct pkt *p, __u64 hash)
 		p->mark = SLR_MARK_SEARCH;
 		return SLR_R_fwd_orphan_chain;
 	}
+	/* A search ends with a pin, wherever the flow is: it is paid for here, out of the budget of the client's prefix. */
+	p->to_end = chains && p->proto == IPPROTO_UDP && sn->flags & SUBNET_UDP_SEARCH && !p->frag &&
+		    !(p->came & CAME_FINAL) && has_search_end(p) && may_pin(p, cfg);
 	record_new(p, &set, hash, chains);
 	return p->mark == SLR_MARK_SEARCH ? SLR_R_fwd_new_chain : SLR_R_fwd_new;
 }
@@ -180,10 +185,14 @@ static __always_inline int take_sender(struct xdp_md *ctx, struct pkt *p, struct
 	return 0;
 }
 
-/* Is this what a chain may end with: a mid-flow segment? */
-static __always_inline bool is_orphan(struct pkt *p)
+/* Is this what a chain may end with: a mid-flow segment, or a datagram of a subnet whose UDP flows are asked about? */
+static __always_inline bool is_orphan(struct pkt *p, struct subnet *sn)
 {
-	return p->proto == IPPROTO_TCP && !is_first_syn(p) && !p->frag;
+	if (p->frag || !sn)
+		return false;
+	if (p->proto == IPPROTO_UDP)
+		return sn->flags & SUBNET_UDP_SEARCH;
+	return p->proto == IPPROTO_TCP && !is_first_syn(p);
 }
 
 /* A tunnel packet: if it is for us and from a registered upstream, or a chain that ends here, only the datagram inside
@@ -191,6 +200,7 @@ static __always_inline bool is_orphan(struct pkt *p)
 separate int strip(struct xdp_md *ctx, struct pkt *p)
 {
 	struct prefix_v6 from = { .len = 128 };
+	struct subnet *sn;
 	struct slr_addr to;
 	__u64 l2, header;
 	__u32 room;
@@ -236,31 +246,59 @@ separate int strip(struct xdp_md *ctx, struct pkt *p)
 	}
 	if (p->proto == IPPROTO_IPIP || p->proto == IPPROTO_IPV6)
 		return SLR_R_drop_tunnel_nested;
-	if (p->came & CAME_END && !is_orphan(p))
+	sn = find_subnet(p);
+	if (p->came & CAME_END && !is_orphan(p, sn))
 		return SLR_R_drop_tunnel_inner;
-	if (find_subnet(p))
-		return 0;
-	return p->came & CAME_END ? SLR_R_drop_tunnel_inner : NOT_VIRTUAL;
+	return sn ? 0 : NOT_VIRTUAL;
 }
 
-/* Gives the daemon an orphan that no host of its slot has. p holds where the ring points. Returns the reason to end with. */
+/* Does the daemon read what is held? What is given to one that is gone is lost, and UDP does not send again: it is given for
+ * SLR_UNREAD_MS, and then goes where the ring points. */
+separate int is_read(__u64 now_ns)
+{
+	__u64 position = bpf_ringbuf_query(&held, BPF_RB_CONS_POS);
+	__u32 zero = 0;
+	struct reading *r = map_lookup(&held_reading, &zero);
+
+	if (!r)
+		return false;
+	if (position != r->position || !bpf_ringbuf_query(&held, BPF_RB_AVAIL_DATA)) {
+		r->position = position;
+		r->since_ns = now_ns;
+		return true;
+	}
+	return now_ns - r->since_ns < SLR_UNREAD_MS * 1000000ULL;
+}
+
+/* Gives the daemon a packet that no host of its slot has. p holds where the ring points. Returns the reason to end with. */
 separate int hold(struct xdp_md *ctx, struct pkt *p)
 {
-	__u32 zero = 0, len;
-	struct bucket *b = map_lookup(&held_bucket, &zero);
+	__u32 zero = 0, len, limited = SLR_R_drop_orphan_limit;
+	__u64 now_ns = bpf_ktime_get_ns();
+	struct bucket *b;
 	struct held *h;
 	long loaded;
 
-	if (!p || !b)
+	if (!p)
+		return SLR_R_unset;
+	if (p->proto == IPPROTO_UDP) {
+		limited = SLR_R_fwd_search_limit;
+		b = map_lookup(&held_udp_bucket, &zero);
+		if (!is_read(now_ns))
+			return limited;
+	} else {
+		b = map_lookup(&held_bucket, &zero);
+	}
+	if (!b)
 		return SLR_R_unset;
 	len = p->len;
 	if (len < 1 || len > SLR_HELD_LEN_MAX)
-		return SLR_R_drop_orphan_limit;
+		return limited;
 	/* One half is anybody's. The other is for prefixes within their own budget: one that floods leaves it to the others. */
 	if (b->credit < SLR_HELD_BURST / 2 * TOKEN && !may_hold(p))
-		return SLR_R_drop_orphan_limit;
-	if (!take_token(b, bpf_ktime_get_ns(), SLR_HELD_PER_S, SLR_HELD_BURST))
-		return SLR_R_drop_orphan_limit;
+		return limited;
+	if (!take_token(b, now_ns, SLR_HELD_PER_S, SLR_HELD_BURST))
+		return limited;
 	/* The kernel wants constants. */
 	if (len <= SLR_HELD_LEN_USUAL) {
 		h = bpf_ringbuf_reserve(&held, sizeof(*h) + SLR_HELD_LEN_USUAL, 0);
@@ -270,7 +308,7 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 		loaded = h ? bpf_xdp_load_bytes(ctx, p->l3 & 0x1f, h + 1, len) : 0;
 	}
 	if (!h)
-		return SLR_R_drop_orphan_limit;
+		return limited;
 	h->hop = p->hop;
 	h->hop_gen = p->hop_gen;
 	h->subnet = p->subnet;
@@ -384,18 +422,17 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 	}
 	if (unlikely(p->came & CAME_END)) {
 		if (why == SLR_R_drop_orphan_held)
-			return hold(ctx, p);
-		if (why >= SLR_R_fwd_established && why <= SLR_R_fwd_echo) {
-			p->mark = SLR_MARK_FINAL;
+			why = hold(ctx, p);
+		else if (why >= SLR_R_fwd_established && why <= SLR_R_fwd_echo)
 			why = SLR_R_fwd_chain_end;
-		}
+		p->mark = SLR_MARK_FINAL;
 	}
 	if (why == SLR_R_pass_not_served && p->frag == FRAG_FIRST) {
 		p->hop = 0; /* the fragments that follow are the kernel's too */
 		record_fragment(p);
 	}
 	if ((why < SLR_R_fwd_established || why > SLR_R_fwd_echo) && why != SLR_R_fwd_orphan_chain &&
-	    why != SLR_R_fwd_new_chain && why != SLR_R_fwd_chain_end)
+	    why != SLR_R_fwd_new_chain && why != SLR_R_fwd_chain_end && why != SLR_R_fwd_search_limit)
 		return why;
 	n = p->hop;
 	if (unlikely(p->mark == SLR_MARK_SEARCH && p->proto == IPPROTO_UDP))

@@ -96,7 +96,16 @@ struct {
 	__uint(max_entries, 2);
 } chain_ends SEC(".maps");
 
-/* Orphans for the daemon. Written here, read by user space. */
+/* Likewise for UDP flows: this router itself. Who has sent the datagram here learns at once where the flow goes, and a member
+ * that is gone without a word costs no flow its first datagrams. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct hop);
+	__uint(max_entries, 2);
+} search_ends SEC(".maps");
+
+/* Orphans for the daemon, and datagrams. Written here, read by user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, SLR_HELD_BYTES);
@@ -108,6 +117,22 @@ struct {
 	__type(value, struct bucket);
 	__uint(max_entries, 1);
 } held_bucket SEC(".maps");
+
+/* The same for datagrams: new UDP flows leave TCP's orphans theirs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct bucket);
+	__uint(max_entries, 1);
+} held_udp_bucket SEC(".maps");
+
+/* Whether the daemon reads what is held. Written and read here; two CPUs that write at once agree within a moment. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct reading);
+	__uint(max_entries, 1);
+} held_reading SEC(".maps");
 
 /* Budgets of held orphans by client prefix. */
 struct {

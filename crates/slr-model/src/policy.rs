@@ -13,10 +13,21 @@ word_enum! {
         /// As `chain`, and so do the packets of UDP flows that no table knows, oldest host first. For sites whose hosts seldom
         /// change: a host that has just come is not known to all others yet, and what they would pass on to it is lost.
         ChainUdp = "chain-udp",
+        /// As `chain-udp`; and before a UDP flow that nobody knows is placed, other routers are asked who has it: each new UDP flow
+        /// waits for their answers. For flows that live long and have a state at their server (QUIC, VPNs, games), not for those
+        /// of one question and one answer (DNS).
+        SearchUdp = "search-udp",
         /// Goes to the current host of its slot: right whenever the ring has not changed since the flow began.
         Ring = "ring",
         /// Is dropped: the client retransmits, and no host answers a stranger's connection with RST.
         Drop = "drop",
+    }
+}
+
+impl OrphanPolicy {
+    /// Whether orphans go through the hosts of their slot.
+    pub fn is_chain(self) -> bool {
+        matches!(self, Self::Chain | Self::ChainUdp | Self::SearchUdp)
     }
 }
 

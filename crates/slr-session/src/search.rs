@@ -1,89 +1,45 @@
-//! WHOHAS: flows of which a router has an orphan and no host. It asks its peers and neighbours, and holds one packet of each flow
-//! meanwhile, for [`HOLD_FOR`] at most. Pure; the daemon owns one [`Search`], and sends the packets.
+//! WHOHAS: flows of which a router has a packet and no host. It asks its peers and neighbours, and holds one segment of each TCP flow
+//! meanwhile, or the first datagrams of a UDP flow, for a bounded time. Pure; the daemon owns one [`Search`], and sends the packets.
 //!
 //! ```text
-//!   hold ──► asked ── one router names a host ──────────────► Found: the packet goes there
-//!              │  ▲ └─ all of them know nobody, or left ────► Nobody: it goes on marked final, and draws a RST
-//!              │  └── each ASK_AGAIN: those that did not answer
-//!              └───── HOLD_FOR is over ─────────────────────► Unanswered: dropped; the client sends again
+//!   hold ──► asked ── one router names a host ──────────────► Found: the packets go there
+//!              │  ▲ └─ all of them know nobody, or left ────► Nobody: TCP goes on marked final, and draws a RST; UDP is placed
+//!              │  └── each Terms::ask_again: those that did not answer
+//!              └───── Terms::hold_for is over ──────────────► TCP: dropped, the client sends again; UDP: Nobody, and asked on
 //! ```
 //!
-//! A connection is not declared dead by silence: only what every router denies is final.
+//! A connection is not declared dead by silence: only what every router denies is final. A datagram may be a flow's first, so
+//! silence and denial lead to the same for UDP, and no datagram is dropped here: what is not held is [`Output::Unheld`]. But who was
+//! silent is listened to for [`HOLD_FOR`] in all: a flow that it knows goes back to its host, Found without packets.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use slr_model::{FlowKey, NodeName};
+use slr_model::{FlowKey, NodeName, Protocol};
 use slr_wire::{Has, WhoHas};
 
+use terms::{ASK_LATE, Loads, Terms};
+
+pub use output::{Counters, Output};
+pub use terms::{DATAGRAMS_MAX, HOLD_FOR, HOLD_UDP_FOR};
+
+mod output;
+mod terms;
 #[cfg(test)]
 mod tests;
 
-/// How long a packet is held: a client's first retransmissions come sooner, and bring another.
-pub const HOLD_FOR: Duration = Duration::from_secs(1);
-/// Who has not answered is asked again: a datagram may be lost.
-pub const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Between two rounds of questions, so that those of a burst travel together.
 pub const ROUND: Duration = Duration::from_millis(10);
-/// Flows that are looked for at once: a burst of what the data plane gives, of two CPUs.
-pub const FLOWS_MAX: usize = 2_048;
-/// Bytes of their packets: as many full-sized segments.
-pub const BYTES_MAX: usize = 3 << 20;
-
-/// What the daemon is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output<T> {
-    /// Ask a router.
-    Ask {
-        /// Which.
-        router: NodeName,
-        /// What.
-        question: WhoHas,
-    },
-    /// A router says that a host has the flow.
-    Found {
-        /// Which.
-        flow: FlowKey,
-        /// Who says so.
-        router: NodeName,
-        /// The host.
-        host: NodeName,
-        /// What was held.
-        packet: T,
-    },
-    /// All routers that there are know nobody.
-    Nobody {
-        /// Which flow.
-        flow: FlowKey,
-        /// What was held.
-        packet: T,
-    },
-}
-
-/// What became of flows, since the daemon started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Looked for.
-    pub held: u64,
-    /// Further packets of flows that were looked for already: dropped.
-    pub repeated: u64,
-    /// Not looked for, because too many were: dropped.
-    pub refused: u64,
-    /// A router named a host.
-    pub found: u64,
-    /// All of them knew nobody.
-    pub nobody: u64,
-    /// Not all of them answered in time: dropped.
-    pub unanswered: u64,
-}
 
 struct Held<T> {
-    packet: T,
+    packets: Vec<T>,
     len: usize,
     until: Instant,
     again_at: Instant,
     /// Who has not answered.
     waiting: BTreeSet<NodeName>,
+    /// UDP: its packets went on, a late answer corrects where to.
+    is_placed: bool,
 }
 
 impl<T> Held<T> {
@@ -97,7 +53,7 @@ pub struct Search<T> {
     /// Those that can be asked, with what they are to be asked in the next round.
     routers: BTreeMap<NodeName, BTreeSet<FlowKey>>,
     held: BTreeMap<FlowKey, Held<T>>,
-    bytes: usize,
+    loads: Loads,
     due: BTreeSet<(Instant, FlowKey)>,
     round_at: Option<Instant>,
     outputs: VecDeque<Output<T>>,
@@ -109,7 +65,7 @@ impl<T> Default for Search<T> {
         Self {
             routers: BTreeMap::new(),
             held: BTreeMap::new(),
-            bytes: 0,
+            loads: Loads::default(),
             due: BTreeSet::new(),
             round_at: None,
             outputs: VecDeque::new(),
@@ -141,23 +97,47 @@ impl<T> Search<T> {
     /// Looks for the host of a flow; `packet`, of `len` bytes, is given back when it is known where to.
     pub fn hold(&mut self, now: Instant, flow: FlowKey, packet: T, len: usize) {
         if self.held.contains_key(&flow) {
-            self.counters.repeated += 1;
-            return;
+            return self.hold_more(&flow, packet, len);
         }
-        if self.held.len() >= FLOWS_MAX || self.bytes + len > BYTES_MAX {
+        let terms = Terms::of(&flow);
+        let load = self.loads.of(&flow);
+        if !load.has_room(terms, len) {
             self.counters.refused += 1;
-            return;
+            return self.decline(&flow, packet);
         }
+        load.flows += 1;
+        load.bytes += len;
         self.counters.held += 1;
         let waiting: BTreeSet<NodeName> = self.routers.keys().cloned().collect();
         self.routers.values_mut().for_each(|questions| {
             questions.insert(flow);
         });
-        let held = Held { packet, len, until: now + HOLD_FOR, again_at: now + ASK_AGAIN, waiting };
-        self.bytes += len;
+        let (until, again_at) = (now + terms.hold_for, now + terms.ask_again);
+        let held = Held { packets: vec![packet], len, until, again_at, waiting, is_placed: false };
         self.due.insert((held.due(), flow));
         self.held.insert(flow, held);
         self.conclude(flow);
+    }
+
+    /// Another packet of a flow that is looked for.
+    fn hold_more(&mut self, flow: &FlowKey, packet: T, len: usize) {
+        let (terms, load) = (Terms::of(flow), self.loads.of(flow));
+        let held = self.held.get_mut(flow).expect("it is looked for");
+        if !held.is_placed && held.packets.len() < terms.packets_of_flow && load.bytes + len <= terms.bytes {
+            load.bytes += len;
+            held.len += len;
+            held.packets.push(packet);
+        } else {
+            self.counters.repeated += 1;
+            self.decline(flow, packet);
+        }
+    }
+
+    /// There is no room for a packet: TCP sends it again, UDP would not.
+    fn decline(&mut self, flow: &FlowKey, packet: T) {
+        if flow.protocol() == Protocol::Udp {
+            self.outputs.push_back(Output::Unheld { packet });
+        }
     }
 
     /// A router answers. What was not asked is of no interest.
@@ -171,10 +151,10 @@ impl<T> Search<T> {
                 match host {
                     None => self.conclude(*flow),
                     Some(host) => {
-                        let packet = self.release(flow).expect("it is held");
+                        let packets = self.release(flow).expect("it is held");
                         self.counters.found += 1;
                         let (router, host) = (router.clone(), host.clone());
-                        self.outputs.push_back(Output::Found { flow: *flow, router, host, packet });
+                        self.outputs.push_back(Output::Found { flow: *flow, router, host, packets });
                     }
                 }
             }
@@ -186,12 +166,11 @@ impl<T> Search<T> {
         while let Some((_, flow)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             let Some(held) = self.held.get_mut(&flow) else { break };
             if held.until <= now {
-                self.release(&flow);
-                self.counters.unanswered += 1;
+                self.give_up(now, flow);
                 continue;
             }
             self.due.remove(&(held.due(), flow));
-            held.again_at = now + ASK_AGAIN;
+            held.again_at = now + if held.is_placed { ASK_LATE } else { Terms::of(&flow).ask_again };
             self.due.insert((held.due(), flow));
             for router in &held.waiting {
                 if let Some(questions) = self.routers.get_mut(router) {
@@ -241,21 +220,43 @@ impl<T> Search<T> {
 
     /// Nobody is left to answer: nobody has it.
     fn conclude(&mut self, flow: FlowKey) {
-        if self.held.get(&flow).is_some_and(|held| held.waiting.is_empty())
-            && let Some(packet) = self.release(&flow)
-        {
+        let Some(held) = self.held.get(&flow).filter(|held| held.waiting.is_empty()) else { return };
+        let is_placed = held.is_placed;
+        let packets = self.release(&flow).expect("it is held");
+        if !is_placed {
             self.counters.nobody += 1;
-            self.outputs.push_back(Output::Nobody { flow, packet });
+            self.outputs.push_back(Output::Nobody { flow, packets });
         }
     }
 
-    fn release(&mut self, flow: &FlowKey) -> Option<T> {
+    /// Not all have answered in time. UDP is placed, and asked about as long as TCP is.
+    fn give_up(&mut self, now: Instant, flow: FlowKey) {
+        let held = self.held.get_mut(&flow).expect("it is held");
+        if flow.protocol() != Protocol::Udp || held.is_placed {
+            self.counters.unanswered += u64::from(!held.is_placed);
+            self.release(&flow);
+            return;
+        }
+        self.counters.unanswered += 1;
+        self.due.remove(&(held.due(), flow));
+        held.is_placed = true;
+        held.until = now + HOLD_FOR.saturating_sub(HOLD_UDP_FOR);
+        held.again_at = now + ASK_LATE;
+        self.due.insert((held.due(), flow));
+        self.loads.of(&flow).bytes -= std::mem::take(&mut held.len);
+        let packets = std::mem::take(&mut held.packets);
+        self.outputs.push_back(Output::Nobody { flow, packets });
+    }
+
+    fn release(&mut self, flow: &FlowKey) -> Option<Vec<T>> {
         let held = self.held.remove(flow)?;
         self.due.remove(&(held.due(), *flow));
-        self.bytes -= held.len;
+        let load = self.loads.of(flow);
+        load.flows -= 1;
+        load.bytes -= held.len;
         self.routers.values_mut().for_each(|questions| {
             questions.remove(flow);
         });
-        Some(held.packet)
+        Some(held.packets)
     }
 }

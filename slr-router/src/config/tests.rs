@@ -100,7 +100,7 @@ const REFUSED: &[(&str, &str, &str, &str, &str)] = &[
         "orphan = \"chains\"",
         "26 | orphan",
         "\"chains\" is not an orphan policy",
-        "chain, chain-udp, ring, drop",
+        "chain, chain-udp, search-udp, ring, drop",
     ),
     ("client-address", "client", "28 | key_mask", "\"client\" is not a key field", "client-address, client-port"),
     ("\"web\"", "\"w b\"", "22 | name", "\"w b\" cannot name a subnet", "without blanks"),

@@ -37,8 +37,8 @@ use crate::links::{Report, Target};
 
 pub use self::control::Hours;
 pub use self::effect::Effect;
-pub use self::neighbours::Neighbour;
 use self::neighbours::Others;
+pub use self::neighbours::{Ends, Neighbour};
 
 /// How long a proposal waits for hosts to be resolved: an ARP exchange takes milliseconds, a dead host never answers.
 const RESOLVE_WAIT: Duration = Duration::from_secs(1);

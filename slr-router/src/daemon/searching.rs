@@ -1,5 +1,5 @@
-//! The edge of [`slr_session::search`]: orphans that no host of their slot has come out of the kernel, other routers are asked, and
-//! the packets go on to where the flow is, or marked final.
+//! The edge of [`slr_session::search`]: orphans, and datagrams of unknown UDP flows, that no host of their slot has come out of the
+//! kernel, other routers are asked, and the packets go on to where the flow is, or marked final.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,29 +14,18 @@ use slr_wire::{Has, Hello, Message, WhoHas};
 use tokio::io::unix::AsyncFd;
 
 use super::Daemon;
-use super::core::Neighbour;
-use crate::tunnel::{FINAL, Label, Sender};
+use super::core::{Ends, Neighbour};
+use crate::tunnel::Sender;
+
+pub use sending::Sent;
+
+mod sending;
 
 /// Another router of this tier, while it is connected.
 struct OtherRouter {
     identity: Arc<Identity>,
     is_neighbour: bool,
     tunnel_addresses: Vec<IpAddr>,
-}
-
-/// What became of what was held, beyond [`Counters`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Flows that are pinned to where another router said.
-    pub pinned: u64,
-    /// Packets that went on marked final: nobody has their flow.
-    pub finals: u64,
-    /// Packets without a way: their place has changed, the named host is not known here, or the kernel refused them.
-    pub lost: u64,
-    /// Flows that others asked about, and that a host here has.
-    pub answered: u64,
-    /// Flows that others asked about, and that nobody here has, or that are none of theirs.
-    pub denied: u64,
 }
 
 /// Flows that are looked for.
@@ -51,7 +40,9 @@ pub struct Searching {
 impl Searching {
     /// Reads what the program holds.
     pub fn start(plane: &Router) -> Result<Self> {
-        let reader = plane.held_reader().context("read held packets")?;
+        let mut reader = plane.held_reader().context("read held packets")?;
+        // What the daemon before has not read is too old to be sent on.
+        while !reader.take().context("read held packets")?.is_empty() {}
         #[expect(
             deprecated,
             reason = "the other constructor is unsafe; the reader's descriptor is its own and never changes"
@@ -93,17 +84,15 @@ impl Searching {
         (self.search.counters(), self.sent)
     }
 
-    /// Where a chain ends: at another member of the cluster, whose table may know the flow at once; else, if there are neighbours to
-    /// ask, at this router itself.
-    fn chain_ends(&self, own: &[IpAddr]) -> Vec<IpAddr> {
+    /// Where chains end. An orphan's at another member of the cluster, whose table may know the flow at once; else, if there are
+    /// neighbours to ask, at this router itself. A UDP flow's always here: see `search_ends` in router_maps.h.
+    fn chain_ends(&self, own: &[IpAddr]) -> Ends {
         if !self.search.has_routers() {
-            return Vec::new();
+            return Ends::default();
         }
         let peer = self.routers.values().find(|router| !router.is_neighbour && !router.tunnel_addresses.is_empty());
-        match peer {
-            Some(peer) => peer.tunnel_addresses.clone(),
-            None => own.to_vec(),
-        }
+        let orphans = peer.map_or(own, |peer| &peer.tunnel_addresses).to_vec();
+        Ends { orphans, datagrams: own.to_vec() }
     }
 }
 
@@ -154,15 +143,6 @@ impl Daemon {
         self.core.set_chain_ends(ends, now);
     }
 
-    /// The program gives orphans.
-    pub(super) fn hold(&mut self, orphans: Vec<Orphan>) {
-        let now = Instant::now();
-        for orphan in orphans {
-            let (flow, len) = (orphan.flow, orphan.datagram.len());
-            self.searching.search.hold(now, flow, orphan, len);
-        }
-    }
-
     /// A router asks. It hears of flows that are its own to serve, and of none else.
     pub(super) fn asked(&mut self, name: &NodeName, question: WhoHas) {
         let Some(router) = self.searching.routers.get(name) else { return };
@@ -204,47 +184,11 @@ impl Daemon {
         while let Some(output) = self.searching.search.poll_output(now) {
             match output {
                 Output::Ask { router, question } => self.tell_router(&router, Message::WhoHas(question)),
-                Output::Found { flow, router, host, packet } => self.found(flow, router, host, &packet),
-                Output::Nobody { packet, .. } => {
-                    let place = self.core.plane().place_of(&packet);
-                    let is_sent = place.is_some_and(|place| self.send_final(place, &packet));
-                    self.searching.sent.finals += u64::from(is_sent);
-                }
+                Output::Found { flow, router, host, packets } => self.found(flow, router, host, &packets),
+                Output::Nobody { flow, packets } => self.nobody(flow, &packets),
+                Output::Unheld { packet } => self.unheld(&packet),
             }
         }
-    }
-
-    /// A router has named the host: the flow goes there, if it is a hop of ours; else through the router that knows it.
-    fn found(&mut self, flow: FlowKey, router: NodeName, host: NodeName, packet: &Orphan) {
-        let plane = self.core.plane();
-        let known = [host, router].into_iter().find_map(|name| Some((plane.address_of(&name)?, name)));
-        let Some((address, name)) = known else {
-            self.searching.sent.lost += 1;
-            return;
-        };
-        match plane.pin_found(&name, flow) {
-            // A host that has claimed it meanwhile gets the client's next packet.
-            Ok(done) if done.owned > 0 => {}
-            Ok(done) => {
-                self.searching.sent.pinned += done.pinned;
-                if done.pinned > 0 {
-                    self.mirrors.claimed(&name, &[flow], Instant::now());
-                }
-                self.send_final(address, packet);
-            }
-            Err(error) => tracing::warn!(host = %name, "a flow that was found is not pinned: {error}"),
-        }
-    }
-
-    fn send_final(&mut self, to: IpAddr, packet: &Orphan) -> bool {
-        let sources = self.core.in_force().map(|loaded| loaded.settings.sources.as_slice()).unwrap_or_default();
-        let label = Label { entropy: packet.entropy, mark: FINAL };
-        let sent = self.searching.sender.send(sources, to, &packet.datagram, label);
-        if let Err(error) = &sent {
-            self.searching.sent.lost += 1;
-            tracing::debug!(%to, "a packet that was held is lost: {error}");
-        }
-        sent.is_ok()
     }
 
     fn tell_router(&self, name: &NodeName, message: Message) {

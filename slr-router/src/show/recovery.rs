@@ -46,9 +46,11 @@ pub struct Orphans {
     pub held: u64,
     /// Not held, since too many were.
     pub limited: u64,
+    /// Datagrams of UDP flows that were not held, since too many were: sent where the ring points.
+    pub unasked: u64,
 }
 
-/// In flows, but for the last two, which are packets.
+/// In flows, but for the last three, which are packets.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Search {
     pub found: u64,
@@ -60,10 +62,14 @@ pub struct Search {
     pub answered: u64,
     /// What others asked about in vain.
     pub denied: u64,
+    /// UDP flows that no router knew in time: placed, and pinned.
+    pub placed: u64,
     /// Went on, to draw a reset.
     pub finals: u64,
     /// Had no way.
     pub lost: u64,
+    /// Datagrams for which the daemon had no room: sent where the ring points.
+    pub unheld: u64,
 }
 
 /// In flows. A flow whose host is not asked to claim it, since it speaks rarely, is counted with its packets alone.
@@ -128,6 +134,7 @@ pub fn answer(
             chain_end: of(RouterReason::FwdChainEnd),
             held: of(RouterReason::DropOrphanHeld),
             limited: of(RouterReason::DropOrphanLimit),
+            unasked: of(RouterReason::FwdSearchLimit),
         },
         rungs: Rungs { mirror: router.carried_on()?, same_answer, chain, whohas: sent.pinned, echo: adverts.pinned() },
         claims: ClaimRows {
@@ -154,8 +161,10 @@ pub fn answer(
             refused: search.refused,
             answered: sent.answered,
             denied: sent.denied,
+            placed: sent.placed,
             finals: sent.finals,
             lost: sent.lost,
+            unheld: sent.unheld,
         },
     })?)
 }
@@ -171,6 +180,7 @@ pub fn table(answer: &Recovery) -> String {
         ("chains that ended here, the flow known", orphans.chain_end, "packets"),
         ("chains that ended here, other routers asked", orphans.held, "packets"),
         ("chains that ended here, too many to ask", orphans.limited, "packets"),
+        ("datagrams placed unasked, too many to ask", orphans.unasked + search.unheld, "packets"),
         ("flows of other members of the cluster that went on here", rungs.mirror, "flows"),
         ("flows searched for that the ring's own answer found, pinned", rungs.same_answer, "flows"),
         ("flows searched for that another host of their slot had, pinned", rungs.chain, "flows"),
@@ -181,6 +191,7 @@ pub fn table(answer: &Recovery) -> String {
         ("flows that all other routers denied", search.nobody, "flows"),
         ("flows that not all other routers answered about", search.unanswered, "flows"),
         ("flows that were too many to look for", search.refused, "flows"),
+        ("UDP flows that no other router knew, placed", search.placed, "flows"),
         ("packets sent on as final", search.finals, "packets"),
         ("packets held in vain", search.lost, "packets"),
         ("flows that others asked about, known", search.answered, "flows"),

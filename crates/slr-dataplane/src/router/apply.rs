@@ -78,6 +78,16 @@ fn reconcile_entries<K: Pod>(table: &Table<K, u32>, wanted: &[(K, u32)]) -> Resu
     Ok(())
 }
 
+/// Headers for the routers where chains end, one a family.
+fn write_ends(table: &Table<u32, hop>, ends: &[IpAddr], sources: &[IpNet]) -> Result<(), MapError> {
+    for is_v6 in [false, true] {
+        let address = ends.iter().copied().find(|address| address.is_ipv6() == is_v6);
+        let end = address.map(|address| template::end_of_chain(address, sources)).unwrap_or_else(hop::zeroed);
+        table.put(&u32::from(is_v6), &end)?;
+    }
+    Ok(())
+}
+
 impl Router {
     /// Make the kernel's tables say what `desired` says. Refused whole if it contradicts itself or does not fit.
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
@@ -131,12 +141,8 @@ impl Router {
         let mut upstreams: Vec<_> = of(&desired.upstreams, slr_const::UPSTREAM_PARENT);
         upstreams.append(&mut of(&desired.neighbour_sources, slr_const::UPSTREAM_NEIGHBOUR));
         reconcile_entries(&self.tables.upstreams, &upstreams)?;
-        for is_v6 in [false, true] {
-            let address = desired.chain_ends.iter().copied().find(|address| address.is_ipv6() == is_v6);
-            let end =
-                address.map(|address| template::end_of_chain(address, &desired.sources)).unwrap_or_else(hop::zeroed);
-            self.tables.chain_ends.put(&u32::from(is_v6), &end)?;
-        }
+        write_ends(&self.tables.chain_ends, &desired.chain_ends, &desired.sources)?;
+        write_ends(&self.tables.search_ends, &desired.search_ends, &desired.sources)?;
         Ok(())
     }
 

@@ -22,6 +22,8 @@ pub struct Desired {
     /// Where chains end that found no host: tunnel addresses of this router, or of another member of the cluster; one a family at
     /// most. None: the last host of a chain delivers.
     pub chain_ends: Vec<IpAddr>,
+    /// Likewise chains of UDP flows that other routers are asked about: tunnel addresses of this router. None: nobody is asked.
+    pub search_ends: Vec<IpAddr>,
     /// Prefixes that outer source addresses are taken from, spread per flow. At most one a family; a hop whose address
     /// family has none cannot be used.
     pub sources: Vec<IpNet>,

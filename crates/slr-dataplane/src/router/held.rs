@@ -1,5 +1,5 @@
-//! Orphans that no host of their slot has: read from the program's ring buffer, for the daemon to ask other routers about. And the
-//! answer to such a question: who has a flow here.
+//! Orphans, and datagrams of unknown UDP flows, that no host of their slot has: read from the program's ring buffer, for the daemon to
+//! ask other routers about. And the answer to such a question: who has a flow here.
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use slr_model::{FlowKey, HopId, NodeName, Protocol};
 
 use super::Router;
+use super::desired::Host;
+use super::hops::Entry;
 use crate::abi::{Pod, flow, flow_key_v4, flow_key_v6, held, slr_const};
 use crate::records::Records;
 use crate::table::MapError;
@@ -14,7 +16,7 @@ use crate::table::MapError;
 /// Orphans that are taken at once: as many as the buffer holds.
 const AT_ONCE: usize = 256;
 
-/// An orphan that is held.
+/// An orphan that is held, or a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphan {
     /// Its flow.
@@ -51,26 +53,38 @@ impl Router {
         Records::open(&self.loaded, "held", AT_ONCE, orphan_of).map(HeldReader)
     }
 
-    /// The host that a flow is pinned to, if this router knows it of its own: no guess, and not what a neighbour has.
+    /// The host that a flow is pinned to, if this router knows it of its own: no guess, and not what a neighbour has. Of a UDP flow
+    /// a guess counts: nothing ever proves one, and whom it was guessed to be with has served it since.
     pub fn owner_of(&self, key: &FlowKey) -> Result<Option<NodeName>, MapError> {
-        let found = match flow_key_v4::of(key) {
-            Some(key) => self.tables.flows_v4.get(&key)?,
-            None => self.tables.flows_v6.get(&flow_key_v6::of(key))?,
-        };
-        let known = found.filter(|found| u32::from(found.flags) & slr_const::FLOW_GUESS.0 == 0);
-        Ok(known.and_then(|found: flow| {
-            let entry =
-                self.hops.iter().find(|entry| entry.id.get() == found.hop && entry.generation == found.hop_gen)?;
-            let is_neighbour = u32::from(entry.template.flags) & slr_const::HOP_NEIGHBOUR.0 != 0;
-            entry.host.as_ref().filter(|_| !is_neighbour).map(|host| host.name.clone())
-        }))
+        let is_known =
+            |pin: &flow| key.protocol() == Protocol::Udp || u32::from(pin.flags) & slr_const::FLOW_GUESS.0 == 0;
+        let pin = self.pin_of(key)?.filter(is_known);
+        let entry = pin.and_then(|pin| self.entry_of(pin.hop, pin.hop_gen));
+        let own = entry.filter(|entry| u32::from(entry.template.flags) & slr_const::HOP_NEIGHBOUR.0 == 0);
+        Ok(own.and_then(|entry| Some(entry.host.as_ref()?.name.clone())))
     }
 
-    /// The tunnel address of an orphan's place, if its host still is who it was.
-    pub fn place_of(&self, orphan: &Orphan) -> Option<IpAddr> {
-        let id = HopId::new(orphan.hop).ok()?;
-        let entry = self.hops.iter().find(|entry| entry.id == id && entry.generation == orphan.hop_gen)?;
-        Some(entry.host.as_ref()?.address)
+    /// The tunnel address that a flow's packets go to now: it is pinned, by whatever word.
+    pub fn way_of(&self, key: &FlowKey) -> Result<Option<IpAddr>, MapError> {
+        let entry = self.pin_of(key)?.and_then(|pin| self.entry_of(pin.hop, pin.hop_gen));
+        Ok(entry.and_then(|entry| Some(entry.host.as_ref()?.address)))
+    }
+
+    /// The host where the ring pointed for what is held, if it still is who it was.
+    pub fn place_of(&self, orphan: &Orphan) -> Option<&Host> {
+        self.entry_of(orphan.hop, orphan.hop_gen)?.host.as_ref()
+    }
+
+    fn pin_of(&self, key: &FlowKey) -> Result<Option<flow>, MapError> {
+        match flow_key_v4::of(key) {
+            Some(key) => self.tables.flows_v4.get(&key),
+            None => self.tables.flows_v6.get(&flow_key_v6::of(key)),
+        }
+    }
+
+    fn entry_of(&self, hop: u16, generation: u16) -> Option<&Entry> {
+        let id = HopId::new(hop).ok()?;
+        self.hops.iter().find(|entry| entry.id == id && entry.generation == generation)
     }
 
     /// The tunnel address of a hop that packets can be sent to.
@@ -83,7 +97,7 @@ impl Router {
     }
 }
 
-/// None if the program has written what is no TCP segment.
+/// None if the program has written what has no ports.
 fn orphan_of(record: &[u8]) -> Option<Orphan> {
     let (head, bytes) = record.split_at_checked(size_of::<held>())?;
     let head = held::from_bytes(head)?;
@@ -92,7 +106,7 @@ fn orphan_of(record: &[u8]) -> Option<Orphan> {
     Some(Orphan { flow, datagram, hop: head.hop, hop_gen: head.hop_gen, entropy: head.entropy })
 }
 
-/// The flow of a TCP segment that the program has parsed already: options and extension headers are passed over as it does.
+/// The flow of what the program has parsed already: options and extension headers are passed over as it does.
 fn flow_of(datagram: &[u8], family: u32) -> Option<FlowKey> {
     let word = |at: usize| Some(u16::from_be_bytes([*datagram.get(at)?, *datagram.get(at + 1)?]));
     let (client, to, mut next, mut at): (IpAddr, IpAddr, u8, usize) = if family == 4 {

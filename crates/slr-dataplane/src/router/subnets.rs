@@ -55,8 +55,9 @@ fn flags(desired: &Subnet) -> u32 {
     set(slr_const::SUBNET_ROUTES, desired.routes.iter().any(|route| route.service.is_some()));
     set(slr_const::SUBNET_CLASSES, desired.routes.iter().any(|route| route.class.is_some()));
     set(slr_const::SUBNET_ORPHAN_DROP, desired.orphan == OrphanPolicy::Drop);
-    set(slr_const::SUBNET_ORPHAN_CHAIN, matches!(desired.orphan, OrphanPolicy::Chain | OrphanPolicy::ChainUdp));
-    set(slr_const::SUBNET_UDP_CHAIN, desired.orphan == OrphanPolicy::ChainUdp);
+    set(slr_const::SUBNET_ORPHAN_CHAIN, desired.orphan.is_chain());
+    set(slr_const::SUBNET_UDP_CHAIN, matches!(desired.orphan, OrphanPolicy::ChainUdp | OrphanPolicy::SearchUdp));
+    set(slr_const::SUBNET_UDP_SEARCH, desired.orphan == OrphanPolicy::SearchUdp);
     set(slr_const::SUBNET_ECHO_FORWARD, desired.echo == EchoPolicy::Forward);
     set(slr_const::SUBNET_ECHO_DROP, desired.echo == EchoPolicy::Drop);
     flags

@@ -56,7 +56,8 @@ pub fn legs(packet: &[u8], desired: &Desired) -> (Vec<Leg>, Vec<u8>) {
             (Ipv4Addr::from(<[u8; 4]>::try_from(&rest[16..20]).unwrap()).into(), word(rest, 4).into())
         };
         let host = desired.hosts.iter().find(|host| host.address == to).map(|host| host.name.to_string());
-        let end = desired.chain_ends.contains(&to).then(|| END_NAME.to_owned());
+        let is_end = desired.chain_ends.contains(&to) || desired.search_ends.contains(&to);
+        let end = is_end.then(|| END_NAME.to_owned());
         legs.push(Leg(host.or(end).expect("a host of the site, or where chains end"), mark));
         rest = &rest[if v6 { 40 } else { 20 }..];
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use slr_dataplane::reason::RouterReason as R;
 
-use crate::{adverts, chains, ends, flows, fragments, headers, hosts, icmp, limits, malformed, mtu, routes, truncated, tunnels};
+use crate::{
+    adverts, chains, ends, flows, fragments, headers, hosts, icmp, limits, malformed, mtu, routes, truncated, tunnels,
+    udp_ends,
+};
 
 /// Reasons without a case.
 const UNREACHED: [(R, &str); 1] =
@@ -29,6 +32,7 @@ fn every_reason_has_a_case_or_an_excuse() {
     reached.extend(ends::REASONS);
     reached.extend(limits::REASONS);
     reached.extend(truncated::REASONS);
+    reached.extend(udp_ends::REASONS);
     let excused: BTreeSet<R> = UNREACHED.iter().map(|(reason, _)| *reason).collect();
     let missing: Vec<_> = R::ALL.iter().filter(|r| !reached.contains(r) && !excused.contains(r)).collect();
     assert!(missing.is_empty(), "reasons without a case: {missing:?}");

@@ -22,3 +22,4 @@ mod routes;
 mod searches;
 mod truncated;
 mod tunnels;
+mod udp_ends;

@@ -28,7 +28,16 @@ pub struct Neighbour {
 #[derive(Debug, Default)]
 pub(super) struct Others {
     neighbours: BTreeMap<NodeName, Neighbour>,
-    chain_ends: Vec<IpAddr>,
+    ends: Ends,
+}
+
+/// Where chains end that found no host; nowhere: at their last host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Of orphans.
+    pub orphans: Vec<IpAddr>,
+    /// Of UDP flows that others are asked about.
+    pub datagrams: Vec<IpAddr>,
 }
 
 impl Others {
@@ -54,7 +63,8 @@ impl Others {
         let (names, facts): (Vec<_>, Vec<_>) = self.of(settings).unzip();
         wanted.neighbours = names.into_iter().cloned().collect();
         wanted.neighbour_sources = facts.iter().flat_map(|neighbour| neighbour.sources.iter().copied()).collect();
-        wanted.chain_ends = self.chain_ends.clone();
+        wanted.chain_ends = self.ends.orphans.clone();
+        wanted.search_ends = self.ends.datagrams.clone();
     }
 }
 
@@ -86,10 +96,10 @@ impl<P: Plane> Core<P> {
         self.others.neighbours = neighbours;
     }
 
-    /// Where chains end that found no host; nowhere: at their last host.
-    pub fn set_chain_ends(&mut self, addresses: Vec<IpAddr>, now: Instant) {
-        if self.others.chain_ends != addresses {
-            self.others.chain_ends = addresses;
+    /// Where chains end from now on.
+    pub fn set_chain_ends(&mut self, ends: Ends, now: Instant) {
+        if self.others.ends != ends {
+            self.others.ends = ends;
             self.follow_links(now);
         }
     }

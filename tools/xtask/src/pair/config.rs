@@ -85,8 +85,9 @@ fn router(pair: &Pair, slr: &str) -> String {
     for (name, subnet) in ["web4", "web6"].iter().zip(SUBNETS) {
         let _ = write!(text, "\n[[subnet]]\nname = \"{name}\"\nprefix = \"{subnet}\"\n");
         if apart {
-            // Where a flow's first SLR has placed it by another ring, its datagrams have to be searched for, too.
-            text += "orphan = \"chain-udp\"\n";
+            // Where a flow's first SLR has placed it by another ring, its datagrams have to be searched for, too; and where the
+            // slot has never had its host, asked about.
+            text += "orphan = \"search-udp\"\n";
         }
     }
     text

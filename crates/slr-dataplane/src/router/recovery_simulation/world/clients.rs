@@ -134,7 +134,7 @@ impl World {
                 let to = self.routers.iter().position(|other| other.name == to).expect("a router");
                 self.datagram(Event::Ask { from: router, to, question });
             }
-            SearchOutput::Found { flow, host, packet, .. } => {
+            SearchOutput::Found { flow, host, packets, .. } => {
                 let host = self.names.iter().position(|name| *name == host).expect("a host");
                 let (goes, is_news) = self.routers[router].found(flow, host);
                 self.say(|| format!("r{router} hears that h{host} has {flow}: pinned {is_news}"));
@@ -142,19 +142,20 @@ impl World {
                     self.tally.found += 1;
                     self.tell(router, flow, host);
                 }
-                if goes {
+                for packet in packets.into_iter().filter(|_| goes) {
                     self.deliver(packet, host, true);
                 }
             }
-            SearchOutput::Nobody { flow, packet } => {
+            SearchOutput::Nobody { flow, packets } => {
                 self.tally.nobody += 1;
                 self.say(|| format!("r{router} hears that nobody has {flow}"));
                 let slot = self.routers[router].ring.get(&flow).copied().unwrap_or_default();
                 let up = slot.into_iter().flatten().find(|host| self.routers[router].hosts[*host].1);
-                if let Some(host) = up {
-                    self.deliver(packet, host, true);
+                for packet in packets {
+                    up.into_iter().for_each(|host| self.deliver(packet, host, true));
                 }
             }
+            SearchOutput::Unheld { .. } => {}
         }
     }
 }

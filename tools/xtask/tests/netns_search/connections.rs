@@ -1,4 +1,4 @@
-//! Flows that no host of their slot has: the chain ends at a router, which asks others. A neighbour that knows the flow has it sent
+//! Connections that no host of their slot has: the chain ends at a router, which asks others. A neighbour that knows the flow has it sent
 //! on to its host; a flow that nobody knows is reset at once, not left hanging.
 
 use std::io::Read;
@@ -10,67 +10,13 @@ use slr_testkit::acceptance::allowed;
 use slr_testkit::packet::{ACK, pkt};
 use slr_testkit::{eventually, require_root};
 use socket2::{Domain, Protocol, Socket, Type};
-use xtask::load::start_servers;
-use xtask::pair::{HOSTS, Kind, Pair, PairOptions, VIRTUAL};
+use xtask::pair::{Kind, Pair, PairOptions, VIRTUAL};
 use xtask::traffic;
 
-const SOON: Duration = Duration::from_secs(20);
+use crate::scene::{ANNOUNCE, SOON, await_chains, move_to_slr2, neighbours, pinned_to, recovery};
+
 /// Of each kind.
 const FLOWS: usize = 40;
-const ANNOUNCE: &str = "announce_after_ms = 1000\nwithdraw_after_ms = 500\nlowered_ms = 1500\naway_s = 6";
-/// The second router's rings for IPv6 have never had h1.
-const WITHOUT_H1: &str = "\n[[subnet.class]]\nname = \"all\"\nclients = [\"::/0\"]\n\n[[subnet.rule]]\nclass = \"all\"\n\
-                          hosts = [\"h2\", \"h3\"]\n";
-
-/// Chains pass from each host to each other one, and on to both routers, once they have told.
-fn await_chains(pair: &Pair) {
-    let needed = ["10.1.11.2", "10.1.12.2", "10.1.13.2", "10.1.1.2", "10.1.2.2"];
-    eventually(SOON, "hosts that know each other and the routers", || {
-        (1..=HOSTS.len()).all(|number| {
-            let peers = pair.show(&format!("h{number}"), "peers").unwrap().to_string();
-            let own = format!("10.1.1{number}.2");
-            needed.iter().filter(|address| **address != own).all(|address| peers.contains(&format!("\"{address}")))
-        })
-    });
-}
-
-/// Two clusters of one SLR each that know each other.
-fn neighbours(prefix: &str) -> Pair {
-    let options = PairOptions { announce: ANNOUNCE.to_owned(), ..PairOptions::new(Kind::TwoSlr) };
-    let pair = Pair::up(prefix, options).unwrap();
-    let path = pair.config_path("slr2");
-    let text = std::fs::read_to_string(&path).unwrap() + WITHOUT_H1;
-    std::fs::write(&path, text).unwrap();
-    pair.tell("slr2", &["reload"]).unwrap();
-    start_servers(pair.lab()).unwrap();
-    await_chains(&pair);
-    // Whoever is met has its tunnel resolved; then flows can go through it.
-    for (slr, other) in [("slr1", "slr2"), ("slr2", "slr1")] {
-        eventually(SOON, "the neighbour is a hop", || {
-            let hops = pair.show(slr, "hops").unwrap();
-            hops.as_array().unwrap().iter().any(|hop| hop["host"] == other && hop["up"] == true)
-        });
-    }
-    pair
-}
-
-fn recovery(pair: &Pair, slr: &str) -> Value {
-    pair.show(slr, "recovery").unwrap()
-}
-
-/// Pinned flows of a host.
-fn pinned_to(pair: &Pair, slr: &str, host: &str) -> u64 {
-    let answer = pair.show(slr, "flows").unwrap();
-    let flows = answer["flows"].as_array().unwrap();
-    flows.iter().filter(|flow| flow["pinned"] == true && flow["host"] == host).count() as u64
-}
-
-/// From now on the virtual subnets are reached through the second router, whatever BGP says.
-fn move_to_slr2(pair: &Pair) {
-    let routes = "ip route replace 192.0.2.0/24 via 10.1.2.2 metric 10 && \
-                  ip -6 route replace 2001:db8:100::/48 via fd00:1:2::2 metric 10";
-    pair.lab().sh("internet", routes).unwrap();
-}
 
 /// Flows over IPv6 that speak five times a second, all pinned at the first router.
 fn begin_flows(pair: &Pair) -> (traffic::Running, u64) {
