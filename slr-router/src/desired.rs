@@ -37,6 +37,7 @@ pub fn desired(
     Desired {
         config: router::Config {
             tell_pins: settings.control.as_ref().is_some_and(|control| !control.peers.is_empty()),
+            hold_orphans: settings.control.as_ref().is_some_and(|control| control.flow_secret.is_some()),
             ..settings.dataplane.limits
         },
         tunnel_addresses: settings.tunnel_addresses.clone(),

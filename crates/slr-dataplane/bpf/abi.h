@@ -356,6 +356,8 @@ struct router_config {
 	__u32 pmtu_s; /* how long a learned path MTU is believed */
 	__u32 pending_sets; /* of the pending cache, per family */
 	__u32 tell_pins; /* whether there is somebody to mirror new pins to */
+	__u32 hold_orphans; /* whether orphans that are not searched for are held: their hosts may tell of them (advert.h) */
+	__u32 pad;
 	__u32 pmtu_floor; /* no frag-needed lowers a path MTU below this */
 };
 

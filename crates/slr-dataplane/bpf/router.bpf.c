@@ -94,7 +94,7 @@ separate int miss(struct pkt *p, __u64 hash)
 	if (!find_service(p, sn, &s))
 		return unserved(sn, SLR_R_unset);
 	if (p->proto == IPPROTO_TCP && !is_first_syn(p) && sn->flags & SUBNET_ORPHAN_DROP)
-		return SLR_R_drop_orphan;
+		return cfg->hold_orphans && !p->frag ? SLR_R_drop_orphan_held : SLR_R_drop_orphan; /* p->hop is none */
 	p->entropy = hash;
 	err = pick(p, s.ring, s.mask == MASK_ALL ? hash : flow_hash(p, cfg->seed, s.mask));
 	if (err)
@@ -420,10 +420,10 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 		else if (!why)
 			why = miss(p, hash);
 	}
+	if (unlikely(why == SLR_R_drop_orphan_held))
+		why = hold(ctx, p);
 	if (unlikely(p->came & CAME_END)) {
-		if (why == SLR_R_drop_orphan_held)
-			why = hold(ctx, p);
-		else if (why >= SLR_R_fwd_established && why <= SLR_R_fwd_echo)
+		if (why >= SLR_R_fwd_established && why <= SLR_R_fwd_echo)
 			why = SLR_R_fwd_chain_end;
 		p->mark = SLR_MARK_FINAL;
 	}

@@ -40,6 +40,8 @@ struct Held<T> {
     waiting: BTreeSet<NodeName>,
     /// UDP: its packets went on, a late answer corrects where to.
     is_placed: bool,
+    /// Nobody is asked: only the flow's host can tell where it is.
+    is_kept: bool,
 }
 
 impl<T> Held<T> {
@@ -96,6 +98,22 @@ impl<T> Search<T> {
 
     /// Looks for the host of a flow; `packet`, of `len` bytes, is given back when it is known where to.
     pub fn hold(&mut self, now: Instant, flow: FlowKey, packet: T, len: usize) {
+        self.take(now, flow, packet, len, false);
+    }
+
+    /// Holds a packet of a flow that no router is asked about, in case its host tells of it ([`Search::told`]).
+    pub fn keep(&mut self, now: Instant, flow: FlowKey, packet: T, len: usize) {
+        self.take(now, flow, packet, len, true);
+    }
+
+    /// The flow's host has told of it: what is held goes there.
+    pub fn told(&mut self, flow: &FlowKey) -> Vec<T> {
+        let packets = self.release(flow).unwrap_or_default();
+        self.counters.told += u64::from(!packets.is_empty());
+        packets
+    }
+
+    fn take(&mut self, now: Instant, flow: FlowKey, packet: T, len: usize, is_kept: bool) {
         if self.held.contains_key(&flow) {
             return self.hold_more(&flow, packet, len);
         }
@@ -108,12 +126,13 @@ impl<T> Search<T> {
         load.flows += 1;
         load.bytes += len;
         self.counters.held += 1;
-        let waiting: BTreeSet<NodeName> = self.routers.keys().cloned().collect();
-        self.routers.values_mut().for_each(|questions| {
+        let waiting: BTreeSet<NodeName> = if is_kept { BTreeSet::new() } else { self.routers.keys().cloned().collect() };
+        for questions in self.routers.values_mut().filter(|_| !is_kept) {
             questions.insert(flow);
-        });
-        let (until, again_at) = (now + terms.hold_for, now + terms.ask_again);
-        let held = Held { packets: vec![packet], len, until, again_at, waiting, is_placed: false };
+        }
+        let until = now + terms.hold_for;
+        let again_at = if is_kept { until } else { now + terms.ask_again };
+        let held = Held { packets: vec![packet], len, until, again_at, waiting, is_placed: false, is_kept };
         self.due.insert((held.due(), flow));
         self.held.insert(flow, held);
         self.conclude(flow);
@@ -220,7 +239,8 @@ impl<T> Search<T> {
 
     /// Nobody is left to answer: nobody has it.
     fn conclude(&mut self, flow: FlowKey) {
-        let Some(held) = self.held.get(&flow).filter(|held| held.waiting.is_empty()) else { return };
+        let is_denied = |held: &&Held<T>| held.waiting.is_empty() && !held.is_kept;
+        let Some(held) = self.held.get(&flow).filter(is_denied) else { return };
         let is_placed = held.is_placed;
         let packets = self.release(&flow).expect("it is held");
         if !is_placed {

@@ -182,6 +182,7 @@ fn dataplane(given: &file::Dataplane, folder: &Path, found: &mut Vec<Complaint>)
         pmtu_floor: number("pmtu_floor", &given.pmtu_floor, default.pmtu_floor.into(), 576..=1_500) as u16,
         // By the list of peers.
         tell_pins: false,
+        hold_orphans: false,
     };
     let flows_per_family = number("flows_per_family", &given.flows_per_family, 1 << 20, 1_024..=1 << 24);
     let new_flows_per_family = number("new_flows_per_family", &given.new_flows_per_family, 1 << 16, 1_024..=1 << 22);

@@ -99,6 +99,7 @@ impl Daemon {
                 tracing::debug!(host = %advert.node, ?done, "flows were told of by way of their client");
                 if done.pinned + done.known > 0 {
                     self.send_on(address, datagram, advert);
+                    pinned.iter().for_each(|flow| self.told(flow, address));
                 }
             }
             Err(error) => tracing::warn!(host = %advert.node, "flows that were told of are not pinned: {error}"),

@@ -56,6 +56,8 @@ pub struct Search {
     pub found: u64,
     pub nobody: u64,
     pub unanswered: u64,
+    /// Their hosts told of them while they were held.
+    pub told: u64,
     /// Looked for at once: too many.
     pub refused: u64,
     /// What others asked about, and a host here has.
@@ -158,6 +160,7 @@ pub fn answer(
             found: search.found,
             nobody: search.nobody,
             unanswered: search.unanswered,
+            told: search.told,
             refused: search.refused,
             answered: sent.answered,
             denied: sent.denied,
@@ -190,6 +193,7 @@ pub fn table(answer: &Recovery) -> String {
         ("clients' answers sent on to those hosts", adverts.sent_on, "packets"),
         ("flows that all other routers denied", search.nobody, "flows"),
         ("flows that not all other routers answered about", search.unanswered, "flows"),
+        ("flows that their hosts told of while a packet was held", search.told, "flows"),
         ("flows that were too many to look for", search.refused, "flows"),
         ("UDP flows that no other router knew, placed", search.placed, "flows"),
         ("packets sent on as final", search.finals, "packets"),

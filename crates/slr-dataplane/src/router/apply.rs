@@ -56,6 +56,8 @@ fn settings(config: &Config, pending_sets: u32) -> router_config {
         pmtu_s: config.pmtu_expiry_s,
         pmtu_floor: u32::from(config.pmtu_floor),
         tell_pins: u32::from(config.tell_pins),
+        hold_orphans: u32::from(config.hold_orphans),
+        pad: 0,
     }
 }
 

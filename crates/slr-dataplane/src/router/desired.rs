@@ -55,6 +55,9 @@ pub struct Config {
     pub pmtu_floor: u16,
     /// Whether the program tells of new pins: there are other members of the cluster that mirror them.
     pub tell_pins: bool,
+    /// Whether a packet of a flow that nobody searches for ([`OrphanPolicy::Drop`]) is held a while: its host may tell of it by way of its
+    /// client.
+    pub hold_orphans: bool,
 }
 
 impl Default for Config {
@@ -68,6 +71,7 @@ impl Default for Config {
             pmtu_expiry_s: 600, // RFC 1191 6.3: ten minutes
             pmtu_floor: 596,    // 576 for the client's datagram (RFC 791) and an IPv4 header
             tell_pins: false,
+            hold_orphans: false,
         }
     }
 }

@@ -53,4 +53,6 @@ pub struct Counters {
     pub nobody: u64,
     /// Not all of them answered in time: dropped; UDP as if nobody had it.
     pub unanswered: u64,
+    /// Their hosts told of them, by way of their clients.
+    pub told: u64,
 }

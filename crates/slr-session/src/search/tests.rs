@@ -43,6 +43,24 @@ fn answer(host: Option<&str>, flows: &[FlowKey]) -> Has {
 }
 
 #[test]
+fn what_nobody_is_asked_about_waits_for_its_host_and_no_longer_than_a_second() {
+    let now = Instant::now();
+    let mut search = search(&["a"]);
+    search.keep(now, flow(1), 7, 100);
+    search.keep(now, flow(2), 8, 100);
+    search.hold(now, flow(3), 9, 100);
+    assert_eq!(asked(&outputs(&mut search, now)), [("a".to_owned(), vec![flow(3)])]);
+    search.disconnected(&name("a"));
+    let nobody = Output::Nobody { flow: flow(3), packets: vec![9] };
+    assert_eq!(outputs(&mut search, now), [nobody], "only what was asked about is denied");
+    assert_eq!(search.told(&flow(1)), [7]);
+    assert_eq!((search.told(&flow(1)), search.told(&flow(4))), (vec![], vec![]));
+    search.handle_timeout(now + HOLD_FOR);
+    assert_eq!((search.len(), search.told(&flow(2))), (0, vec![]));
+    assert_eq!((search.counters().told, search.counters().unanswered), (1, 1));
+}
+
+#[test]
 fn the_first_router_that_names_a_host_is_believed() {
     let now = Instant::now();
     let mut search = search(&["a", "b"]);

@@ -39,8 +39,16 @@ impl Daemon {
                 Some(to) => {
                     self.send_final(to, &orphan);
                 }
+                None if orphan.hop == 0 => self.searching.search.keep(now, flow, orphan, len),
                 None => self.searching.search.hold(now, flow, orphan, len),
             }
+        }
+    }
+
+    /// A flow's host has told of it, by way of its client: what is held of it goes there.
+    pub(in super::super) fn told(&mut self, flow: &FlowKey, to: IpAddr) {
+        for packet in self.searching.search.told(flow) {
+            self.send_final(to, &packet);
         }
     }
 
