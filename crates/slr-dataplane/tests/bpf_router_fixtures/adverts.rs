@@ -208,7 +208,11 @@ fn what_is_refused_ends_by_its_reason_and_is_forgotten() {
         }
         assert!(reader.take().unwrap().is_empty());
         assert_eq!(pinned(&bed), 0);
-        assert_eq!(bed.send(&answer(f, &signed(&advert(f, 1)))).reason, R::DropAdvertTaken, "the good one is still new");
+        assert_eq!(
+            bed.send(&answer(f, &signed(&advert(f, 1)))).reason,
+            R::DropAdvertTaken,
+            "the good one is still new"
+        );
     }
 }
 

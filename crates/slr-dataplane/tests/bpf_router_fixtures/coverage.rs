@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use slr_dataplane::reason::RouterReason as R;
 
-use crate::{adverts, chains, ends, flows, fragments, headers, hosts, icmp, limits, malformed, mtu, routes, truncated, tunnels};
+use crate::{
+    adverts, chains, ends, flows, fragments, headers, hosts, icmp, limits, malformed, mtu, routes, truncated, tunnels,
+};
 
 /// Reasons without a case.
 const UNREACHED: [(R, &str); 1] =

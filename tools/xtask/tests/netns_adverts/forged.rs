@@ -92,7 +92,8 @@ fn what_is_authentic_takes_no_flow_from_a_host_that_has_it_and_speaks_for_no_oth
     site.authority().unwrap().renew("h3", &["--subnet", "2001:db8:100::/48"]).unwrap();
     eventually(SOON, "its services refused", || {
         let states = site.show("states").unwrap();
-        let of = |state: &&serde_json::Value| state["host"] == "h3" && state["service"].to_string().contains("192.0.2.");
+        let of =
+            |state: &&serde_json::Value| state["host"] == "h3" && state["service"].to_string().contains("192.0.2.");
         states.as_array().unwrap().iter().filter(of).count() == 0
     });
     let foreign = scene.advert("h3", 0, PORT + 2);
