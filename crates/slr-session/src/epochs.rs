@@ -184,7 +184,9 @@ mod tests {
             for index in 0..routers.len() {
                 routers[index].handle_timeout(now);
                 let epoch = routers[index].current();
-                routers.iter_mut().for_each(|router| drop(router.heard(now, epoch)));
+                for router in &mut routers {
+                    let _ = router.heard(now, epoch);
+                }
             }
             let greatest = routers.iter().map(Epochs::current).max().unwrap();
             assert!(routers.iter().all(|router| router.current() == greatest && router.poll_timeout() > now));

@@ -253,6 +253,6 @@ mod tests {
         let (master, key) = (secret.master(1), AdvertKey::new([7; KEY_LEN]));
         assert_eq!(format!("{secret:?} {master:?} {key:?}"), "FlowSecret(..) EpochMaster(..) AdvertKey(..)");
         assert_eq!("00".parse::<FlowSecret>(), Err(FlowSecretError::Length { found: 2 }));
-        assert_eq!(text.replace('A', "g").parse::<FlowSecret>(), Err(FlowSecretError::Digit { position: 53 }));
+        assert_eq!(text.replace('A', "g").parse::<FlowSecret>(), Err(FlowSecretError::Digit { position: 54 }));
     }
 }

@@ -102,7 +102,7 @@ mod tests {
     use crate::Message;
 
     fn grant(number: usize) -> FlowKeyGrant {
-        let server = std::net::Ipv6Addr::from(0xfd00 << 112 | number as u128 + 1);
+        let server = std::net::Ipv6Addr::from((0xfd00 << 112) | (number as u128 + 1));
         FlowKeyGrant { subnet: "2001:db8:1::/48".parse().unwrap(), server: server.into(), key: [7; KEY_LEN] }
     }
 

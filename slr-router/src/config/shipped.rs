@@ -96,10 +96,15 @@ fn every_line_that_is_commented_out_is_good_too() {
         |line: &str| line.starts_with("[[") || line.split_once(" = ").is_some_and(|(word, _)| !word.contains(' '));
     let uncommented: Vec<&str> =
         text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line)).collect();
-    let settings = Settings::parse("c.toml", &uncommented.join("\n")).unwrap();
+    // Of the files that are named, the secret alone is read with the configuration.
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "5a".repeat(slr_wire::FlowSecret::LEN)).unwrap();
+    let text = uncommented.join("\n").replace("/etc/slr/flow-secret", &secret.path().to_string_lossy());
+    let settings = Settings::parse("c.toml", &text).unwrap();
     assert_eq!((settings.upstreams.len(), settings.subnets[0].rules.len()), (1, 1));
     let control = settings.control.unwrap();
     assert_eq!((control.peers.len(), control.parents.len()), (1, 1));
+    assert!(control.flow_secret.is_some());
 }
 
 #[test]

@@ -62,6 +62,15 @@ impl Adverts {
     }
 }
 
+/// The host that an advertisement is of.
+struct Teller {
+    identity: Identity,
+    /// Its services, and whether each is down there.
+    services: Vec<(ServiceKey, bool)>,
+    /// Where its hop leads to.
+    address: IpAddr,
+}
+
 /// The advertisement in a datagram, which the program has parsed already: an IP header without options, and an ICMP message.
 fn advert_of(datagram: &[u8]) -> Option<FlowAdvert> {
     let (is_ipv4, header) = match datagram.first()? >> 4 {
@@ -84,7 +93,7 @@ impl Daemon {
 
     fn take_advert(&mut self, advert: &FlowAdvert, datagram: &[u8]) {
         let flows: Vec<FlowKey> = advert.flow_keys().collect();
-        let Some((identity, services, address)) = self.teller(&advert.node, advert.server) else {
+        let Some(Teller { identity, services, address }) = self.teller(&advert.node, advert.server) else {
             self.adverts.counts.unknown_host += flows.len() as u64;
             tracing::debug!(host = %advert.node, server = %advert.server, "tells of flows, and is no host here");
             return;
@@ -106,16 +115,15 @@ impl Daemon {
         }
     }
 
-    /// The host of that name, if it is one here, is reached, and takes tunnels at that address: what its certificate has, its services
-    /// and whether each is down, and where its hop leads to.
-    fn teller(&self, name: &NodeName, server: IpAddr) -> Option<(Identity, Vec<(ServiceKey, bool)>, IpAddr)> {
+    /// The host of that name, if it is one here, is reached, and takes tunnels at that address.
+    fn teller(&self, name: &NodeName, server: IpAddr) -> Option<Teller> {
         let host = self.core.fleet().registry().host(name.as_str())?;
         let address = self.core.plane().address_of(name)?;
         if !host.tunnels().contains(&server) {
             return None;
         }
         let services = host.services().map(|service| (*service.key(), service.state() == ServiceState::Down));
-        Some((host.identity()?.clone(), services.collect(), address))
+        Some(Teller { identity: host.identity()?.clone(), services: services.collect(), address })
     }
 
     /// The host learns from it that it was heard. Marked, so that nobody searches for what it is.
@@ -155,7 +163,7 @@ mod tests {
             let mut message = advert.echo_request(&key, 1, 2).unwrap();
             let (reply, next) = if advert.client.is_ipv4() { (0, 1) } else { (129, 58) };
             message[0] = reply;
-            let datagram = pkt().ip(advert.client, advert.virtual_address).next(next).payload(&message).build();
+            let datagram = pkt().ip(advert.client, advert.virtual_address).next(next).payload(message).build();
             assert_eq!(advert_of(&datagram), Some(advert));
             assert_eq!(advert_of(&datagram[..datagram.len() - 1]), None);
         }

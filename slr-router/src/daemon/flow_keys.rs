@@ -186,8 +186,7 @@ impl Daemon {
     /// The program takes what is signed with keys of these epochs; nothing without a secret.
     fn accept_epochs(&self) {
         let accepted = self.keyring.iter().flat_map(|keyring| keyring.epochs.accepted());
-        let masters: Vec<_> =
-            accepted.filter_map(|epoch| Some((epoch, *self.flow_master(epoch)?.bytes()))).collect();
+        let masters: Vec<_> = accepted.filter_map(|epoch| Some((epoch, *self.flow_master(epoch)?.bytes()))).collect();
         if let Err(error) = self.core.plane().set_advert_masters(&masters) {
             tracing::error!("what hosts say by way of their clients is not taken in this epoch: {error}");
         }

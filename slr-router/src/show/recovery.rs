@@ -209,7 +209,11 @@ pub fn table(answer: &Recovery) -> String {
         table.row([format!("claims refused: {why}"), count.to_string(), "flows".to_owned()]);
     }
     for (why, count) in &adverts.refused {
-        table.row([format!("flows told of by way of their clients, refused: {why}"), count.to_string(), "flows".to_owned()]);
+        table.row([
+            format!("flows told of by way of their clients, refused: {why}"),
+            count.to_string(),
+            "flows".to_owned(),
+        ]);
     }
     if let Some(epoch) = flow_epoch {
         table.row(["epoch of the keys that these are signed with".to_owned(), epoch.to_string(), String::new()]);

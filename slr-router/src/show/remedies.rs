@@ -52,7 +52,9 @@ pub fn remedy(reason: RouterReason) -> Option<&'static str> {
         }
         R::DropAdvertMac => "forged, nothing to do; many: compare [control] flow_secret with other routers'",
         R::DropAdvertReplayed => "nothing: a client or somebody on its way has sent the same again",
-        R::DropAdvertLimit => "nothing, if a router has just lost its tables: hosts tell again; otherwise a client's network floods",
+        R::DropAdvertLimit => {
+            "nothing, if a router has just lost its tables: hosts tell again; otherwise a client's network floods"
+        }
         R::DropHopUnusable => "show hosts says why the hosts of the ring cannot be reached",
         R::DropHeadroom => "the driver leaves no room in front of packets: attach with xdp = \"generic\"",
         R::DropEcn => "a router between the upstream and here marks packets whose sender knows no ECN; nothing to do",

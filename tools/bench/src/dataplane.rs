@@ -5,6 +5,7 @@
 //! of the machine hits all alike, and ratios are formed within a round. Cold cases sweep over all established flows, one
 //! program after another, and are compared flow range by flow range ([`measure::swept`]).
 
+pub mod adverts;
 pub mod case;
 pub mod measure;
 pub mod packets;

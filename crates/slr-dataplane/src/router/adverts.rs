@@ -53,7 +53,10 @@ impl Router {
             let half = |at: usize| u64::from_ne_bytes(key[at..at + 8].try_into().expect("half of it"));
             table.put(epoch, &advert_master { key: [half(0), half(8)] })?;
         }
-        gone.map(|(epoch, _)| table.remove(epoch).map(drop)).collect()
+        for (epoch, _) in gone {
+            table.remove(epoch)?;
+        }
+        Ok(())
     }
 }
 

@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 
 use super::pending::Pending;
 use crate::abi::{
-    Pod, advert_master, bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop, prefix_v4, prefix_v6,
-    router_config, service, service_key, slr_addr, slr_const, subnet, usage,
+    Pod, advert_master, bucket, bucket_key, class_key, counter, flow, flow_key_v4, flow_key_v6, frag_key, hop,
+    prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const, subnet, usage,
 };
 use crate::object::{LoadError, Loaded};
 use crate::sys::MappedWords;

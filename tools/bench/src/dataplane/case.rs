@@ -7,13 +7,13 @@ use std::rc::Rc;
 use anyhow::{Result, ensure};
 use slr_dataplane::reason::{HostReason, RouterReason, Verdict};
 
-use super::Args;
 use super::measure::Estimator;
 use super::packets::Service;
 use super::scene::{
     ELSEWHERE_V4, ELSEWHERE_V6, Scene, TUNNEL_V4, TUNNEL_V6, V4_IN_V4, V4_IN_V6, V4_NO_SOCKET, V6_IN_V4, V6_IN_V6,
     V6_NO_SOCKET,
 };
+use super::{Args, adverts};
 use crate::target::{Measure, Target};
 
 /// Which program a case runs.
@@ -146,10 +146,11 @@ fn over_null(limit: f64) -> Target {
 /// Every case that was asked for, in the order of the report, each checked to take the path it is named after.
 pub fn all(scene: &Scene, args: &Args) -> Result<Vec<Case>> {
     let mut cases: Vec<Case> =
-        [yardsticks(), established(), unknown(), hosts(), cold(args)].into_iter().flatten().collect();
+        [yardsticks(), established(), unknown(), adverts::cases(), hosts(), cold(args)].into_iter().flatten().collect();
     let asked = |name: &str| args.only.is_empty() || args.only.iter().any(|text| name.contains(text.as_str()));
     let floors: Vec<&str> = cases.iter().filter(|case| asked(case.name)).filter_map(|case| case.floor).collect();
     cases.retain(|case| asked(case.name) || case.name == NULL || floors.contains(&case.name));
+    adverts::prepare(scene)?;
     for case in &cases {
         case.check(scene)?;
     }
@@ -211,7 +212,13 @@ fn established() -> Vec<Case> {
 }
 
 /// A packet whose flow is not pinned.
-fn other(name: &'static str, what: &'static str, service: Service, packet: Vec<u8>, reason: RouterReason) -> Case {
+pub(super) fn other(
+    name: &'static str,
+    what: &'static str,
+    service: Service,
+    packet: Vec<u8>,
+    reason: RouterReason,
+) -> Case {
     let verdict = if reason.verdict() == Verdict::Pass { PASS } else { TX };
     let reason = Some(reason.name());
     let (program, flows, floor) = (Program::Router, Flows::Same, Some(FLOOR_V4));

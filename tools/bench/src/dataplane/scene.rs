@@ -9,6 +9,7 @@ use slr_dataplane::host::{Host as Server, HostDesired, HostOptions};
 use slr_dataplane::router::{Config, Desired, Host, Link, Route, Router, RouterOptions, Subnet, XdpVerdict};
 use slr_model::{HostState, NodeName, Weight};
 
+use super::adverts;
 use super::case::Program;
 use super::packets::{GATEWAY_MAC, Ports, ROUTER_MAC, Service};
 
@@ -81,6 +82,7 @@ impl Scene {
         let (mut idle_router, _) = Router::load(&options)?;
         for router in [&mut router, &mut idle_router] {
             router.apply(&desired(hosts))?;
+            adverts::accept(router)?;
         }
         let (mut host, _) = Server::load(&HostOptions::default())?;
         host.apply(&served())?;
