@@ -42,6 +42,8 @@ struct Held<T> {
     is_placed: bool,
     /// Nobody is asked: only the flow's host can tell where it is.
     is_kept: bool,
+    /// A turn came late, and it was given a round more.
+    was_late: bool,
 }
 
 impl<T> Held<T> {
@@ -132,7 +134,8 @@ impl<T> Search<T> {
         }
         let until = now + terms.hold_for;
         let again_at = if is_kept { until } else { now + terms.ask_again };
-        let held = Held { packets: vec![packet], len, until, again_at, waiting, is_placed: false, is_kept };
+        let held =
+            Held { packets: vec![packet], len, until, again_at, waiting, is_placed: false, is_kept, was_late: false };
         self.due.insert((held.due(), flow));
         self.held.insert(flow, held);
         self.conclude(flow);
@@ -185,7 +188,9 @@ impl<T> Search<T> {
         while let Some((_, flow)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             let Some(held) = self.held.get_mut(&flow) else { break };
             if held.until <= now {
-                self.give_up(now, flow);
+                if !self.wait_for_late_turn(now, flow) {
+                    self.give_up(now, flow);
+                }
                 continue;
             }
             self.due.remove(&(held.due(), flow));
@@ -247,6 +252,20 @@ impl<T> Search<T> {
             self.counters.nobody += 1;
             self.outputs.push_back(Output::Nobody { flow, packets });
         }
+    }
+
+    /// This turn comes late, since the daemon was not run: answers wait in its sockets, and are read before it gives up.
+    fn wait_for_late_turn(&mut self, now: Instant, flow: FlowKey) -> bool {
+        let held = self.held.get_mut(&flow).expect("it is held");
+        if held.was_late || now < held.until + ROUND {
+            return false;
+        }
+        self.due.remove(&(held.due(), flow));
+        held.was_late = true;
+        held.until = now + ROUND;
+        held.again_at = held.until;
+        self.due.insert((held.due(), flow));
+        true
     }
 
     /// Not all have answered in time. UDP is placed, and asked about as long as TCP is.

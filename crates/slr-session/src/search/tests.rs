@@ -227,6 +227,32 @@ fn a_late_answer_brings_a_placed_flow_back_and_a_late_denial_changes_nothing() {
 }
 
 #[test]
+fn a_turn_that_comes_late_reads_the_answers_before_it_gives_up() {
+    let begin = Instant::now();
+    let late = begin + HOLD_UDP_FOR + Duration::from_millis(30);
+    for host in [Some("h1"), None] {
+        let mut search = search(&["a"]);
+        search.hold(begin, datagram(1), 1, 100);
+        outputs(&mut search, begin);
+        search.handle_timeout(late);
+        assert_eq!(outputs(&mut search, late), []);
+        assert_eq!(search.poll_timeout(), Some(late + ROUND));
+        let (flow, packets) = (datagram(1), vec![1]);
+        let expected = match host {
+            Some(host) => {
+                search.handle_answer(&name("a"), &answer(Some(host), &[flow]));
+                Output::Found { flow, router: name("a"), host: name(host), packets }
+            }
+            None => {
+                search.handle_timeout(late + ROUND);
+                Output::Nobody { flow, packets }
+            }
+        };
+        assert_eq!(outputs(&mut search, late + ROUND), [expected]);
+    }
+}
+
+#[test]
 fn no_datagram_is_dropped_for_want_of_room_and_segments_keep_theirs() {
     let now = Instant::now();
     let unheld = |search: &mut Search<usize>| {
