@@ -128,7 +128,8 @@ impl<T> Search<T> {
         load.flows += 1;
         load.bytes += len;
         self.counters.held += 1;
-        let waiting: BTreeSet<NodeName> = if is_kept { BTreeSet::new() } else { self.routers.keys().cloned().collect() };
+        let waiting: BTreeSet<NodeName> =
+            if is_kept { BTreeSet::new() } else { self.routers.keys().cloned().collect() };
         for questions in self.routers.values_mut().filter(|_| !is_kept) {
             questions.insert(flow);
         }

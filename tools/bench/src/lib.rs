@@ -12,6 +12,7 @@ pub mod mirror;
 pub mod process;
 pub mod results;
 pub mod rings;
+pub mod stalls;
 pub mod statistics;
 pub mod target;
 pub mod throughput;

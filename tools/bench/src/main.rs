@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bench::{control, dataplane, mirror, rings, throughput};
+use bench::{control, dataplane, mirror, rings, stalls, throughput};
 use clap::{Parser, Subcommand};
 use slr_daemon::output;
 
@@ -27,6 +27,8 @@ enum Command {
     Control(control::Args),
     /// How fast new flows are known to another member of the cluster, at a rate and at too high a one
     Mirror(mirror::Args),
+    /// What a host pays to watch its flows for stalls: CPU and bulk throughput, with watching and without
+    Stalls(stalls::Args),
     /// The simulated hosts of `control`, which starts this itself
     #[command(hide = true)]
     ControlHosts(control::swarm::Args),
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Rings(args) => rings::run(&args),
         Command::Control(args) => control::run(&args),
         Command::Mirror(args) => mirror::run(&args),
+        Command::Stalls(args) => stalls::run(&args),
         Command::ControlHosts(args) => control::swarm::run(&args),
     };
     match done {

@@ -119,8 +119,8 @@ fn drills(scenes: &mut Scenes, site: &Site) -> Result<()> {
     let words = "--flows 120 --rtt 10ms --ramp 500ms --before 1s --after 3s --healed 1s --skip-null";
     let mut files = Vec::new();
     for name in ["host-drain", "server-crash"] {
-        let report =
-            scenes.step(&format!("probe drill {name}"), || xtask::drills::drill(site.lab(), "c1", name, words, Some(out)))?;
+        let report = scenes
+            .step(&format!("probe drill {name}"), || xtask::drills::drill(site.lab(), "c1", name, words, Some(out)))?;
         files.push(out.join(format!("{name}.json")));
         let total = &report["measured"]["total"];
         let number = |name: &str| total[name].as_u64().unwrap_or_default();

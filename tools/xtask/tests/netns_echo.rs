@@ -23,7 +23,10 @@ fn outcomes(pair: &Pair, table: &str, outcome: &str) -> u64 {
     let of = |host: &&str| {
         let recovery = pair.show(host, "recovery").unwrap();
         let rows = recovery[table].as_array().unwrap().clone();
-        rows.iter().find(|row| row[0] == outcome).and_then(|row| row[1].as_u64()).unwrap_or_else(|| panic!("{recovery}"))
+        rows.iter()
+            .find(|row| row[0] == outcome)
+            .and_then(|row| row[1].as_u64())
+            .unwrap_or_else(|| panic!("{recovery}"))
     };
     HOSTS.iter().map(of).sum()
 }

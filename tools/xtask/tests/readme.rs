@@ -21,7 +21,7 @@ fn check(name: &str, config: &Path) {
 /// Runs the README's `slr-ca` commands in a folder.
 fn issue(readme: &str, dir: &Path) {
     let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("    slr-ca ")).collect();
-    assert_eq!(commands.len(), 3, "init, the router, the host");
+    assert_eq!(commands.len(), 4, "init, the router, the host, the flow secret");
     for command in commands {
         let output =
             Command::new(program("slr-ca").unwrap()).current_dir(dir).args(command.split(' ')).output().unwrap();

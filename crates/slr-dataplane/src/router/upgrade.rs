@@ -15,7 +15,7 @@ use crate::object::Loaded;
 use crate::sys::{self, KernelBtf, MapFacts};
 
 /// Tables that only help in passing, or count what the old version did per CPU: these start anew.
-const NOT_COPIED: [&str; 13] = [
+const NOT_COPIED: [&str; 16] = [
     "frags",
     "buckets",
     "icmp_bucket",
@@ -29,6 +29,9 @@ const NOT_COPIED: [&str; 13] = [
     "new_pins",
     "new_pin_counts",
     "held",
+    "adverts",
+    "advert_bucket",
+    "advert_buckets",
 ];
 
 /// Directories of other versions' pins, newest first.

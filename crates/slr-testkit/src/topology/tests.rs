@@ -44,7 +44,11 @@ fn the_shipped_topologies_are_consistent() {
         assert_eq!(routers, [1; 3], "BIRD runs on each");
     }
     let nat = Topology::shipped("nat").unwrap();
-    assert_eq!((nat.nodes.len(), nat.links.len()), (10, 9), "the clients behind the translator are a node of their own");
+    assert_eq!(
+        (nat.nodes.len(), nat.links.len()),
+        (10, 9),
+        "the clients behind the translator are a node of their own"
+    );
     assert_eq!(Topology::shipped("filtered").unwrap().nodes.len(), 9);
     assert!(Topology::shipped("no-site").is_none());
     let one_site = Topology::one_site();
