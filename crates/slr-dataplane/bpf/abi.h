@@ -66,6 +66,8 @@ enum slr_const {
 	SLR_HELD_BYTES = 1 << 21, /* 1,350 ordinary datagrams that the daemon has not read: a burst of a CPU, and room */
 	SLR_HELD_PER_S = 1000, /* and CPU: the daemon asks about so many flows, whoever sends orphans */
 	SLR_HELD_BURST = 1000, /* a route that changes brings all its flows at once */
+	SLR_KEPT_PER_S = 4000, /* and CPU, of packets that nobody is asked about: a few of each flow, and no questions */
+	SLR_KEPT_BURST = 4000,
 	SLR_HELD_PREFIX_PER_S = 250, /* and client prefix, of what a CPU keeps for those that do not flood */
 	SLR_HELD_PREFIX_BURST = 250, /* half of what is kept: a prefix that floods leaves the rest */
 	SLR_HELD_PREFIXES = 8192, /* a flood from more has the CPU's budget alone against it; LRU */
@@ -399,6 +401,7 @@ enum slr_host_const {
 	SLR_STALL_LONE_MS = 45, /* one segment alone may be acknowledged late: Linux takes 40 ms (RFC 1122 allows 500) */
 	SLR_STALL_RTTS = 3, /* a tail-loss probe leaves after two round trips and is answered after another (RFC 8985 7.2) */
 	SLR_STALL_AGAIN_MS = 1000, /* a stall that lasts is told again, to a daemon that began meanwhile */
+	SLR_BURST_MS = 25, /* two sweeps, and a little: arrivals that are no further apart are one */
 	SLR_UPLOAD_ARRIVALS = 3, /* so often data came while we said nothing: more is expected */
 	SLR_REGULAR_ARRIVALS = 8, /* so often it came at even distances: more is expected, whoever spoke last */
 	SLR_UDP_UNANSWERED = 2, /* datagrams that were sent since the client's last: one is an answer, two are a stream */

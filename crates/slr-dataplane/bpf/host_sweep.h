@@ -137,10 +137,10 @@ static __always_inline bool observe(struct watch *w, struct tcp_sock *tp, __u64 
 	if (heard || tp->packets_out)
 		w->active_ns = now;
 	if (tp->rcv_nxt != w->rcv_nxt) {
-		if (w->arrived_ns) {
+		/* What comes within two sweeps came at once: the segments of one message. */
+		if (w->arrived_ns && now - w->arrived_ns > SLR_BURST_MS * NS_PER_MS)
 			note_gap(&w->gap_us, &w->gap_dev_us, now - w->arrived_ns);
-			w->arrivals++;
-		}
+		w->arrivals++;
 		w->rcv_nxt = tp->rcv_nxt;
 		w->snd_nxt_then = w->snd_nxt;
 		w->arrived_ns = now;

@@ -273,7 +273,7 @@ separate int is_read(__u64 now_ns)
 /* Gives the daemon a packet that no host of its slot has. p holds where the ring points. Returns the reason to end with. */
 separate int hold(struct xdp_md *ctx, struct pkt *p)
 {
-	__u32 zero = 0, len, limited = SLR_R_drop_orphan_limit;
+	__u32 zero = 0, len, limited = SLR_R_drop_orphan_limit, per_s = SLR_HELD_PER_S, burst = SLR_HELD_BURST;
 	__u64 now_ns = bpf_ktime_get_ns();
 	struct bucket *b;
 	struct held *h;
@@ -286,6 +286,10 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 		b = map_lookup(&held_udp_bucket, &zero);
 		if (!is_read(now_ns))
 			return limited;
+	} else if (!p->hop) {
+		b = map_lookup(&kept_bucket, &zero);
+		per_s = SLR_KEPT_PER_S;
+		burst = SLR_KEPT_BURST;
 	} else {
 		b = map_lookup(&held_bucket, &zero);
 	}
@@ -295,9 +299,9 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 	if (len < 1 || len > SLR_HELD_LEN_MAX)
 		return limited;
 	/* One half is anybody's. The other is for prefixes within their own budget: one that floods leaves it to the others. */
-	if (b->credit < SLR_HELD_BURST / 2 * TOKEN && !may_hold(p))
+	if (b->credit < burst / 2 * TOKEN && !may_hold(p))
 		return limited;
-	if (!take_token(b, now_ns, SLR_HELD_PER_S, SLR_HELD_BURST))
+	if (!take_token(b, now_ns, per_s, burst))
 		return limited;
 	/* The kernel wants constants. */
 	if (len <= SLR_HELD_LEN_USUAL) {

@@ -126,6 +126,14 @@ struct {
 	__uint(max_entries, 1);
 } held_udp_bucket SEC(".maps");
 
+/* The same of packets that are kept for their flow's host to tell of. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct bucket);
+	__uint(max_entries, 1);
+} kept_bucket SEC(".maps");
+
 /* Whether the daemon reads what is held. Written and read here; two CPUs that write at once agree within a moment. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -31,6 +31,10 @@ mod tests;
 /// Between two rounds of questions, so that those of a burst travel together.
 pub const ROUND: Duration = Duration::from_millis(10);
 
+/// Segments of a flow that are kept for its host: what a client has sent at once. Were it the first alone, the others would come no sooner
+/// than its stack's time-out, which begins anew with the acknowledgement of the first.
+const KEPT_MAX: usize = 8;
+
 struct Held<T> {
     packets: Vec<T>,
     len: usize,
@@ -146,7 +150,8 @@ impl<T> Search<T> {
     fn hold_more(&mut self, flow: &FlowKey, packet: T, len: usize) {
         let (terms, load) = (Terms::of(flow), self.loads.of(flow));
         let held = self.held.get_mut(flow).expect("it is looked for");
-        if !held.is_placed && held.packets.len() < terms.packets_of_flow && load.bytes + len <= terms.bytes {
+        let most = if held.is_kept { KEPT_MAX } else { terms.packets_of_flow };
+        if !held.is_placed && held.packets.len() < most && load.bytes + len <= terms.bytes {
             load.bytes += len;
             held.len += len;
             held.packets.push(packet);

@@ -78,11 +78,13 @@ pub fn scenarios() -> PathBuf {
 pub fn drill(lab: &Lab, client: &str, name: &str, words: &str, out: Option<&Path>) -> Result<Value> {
     let probe = program("probe")?;
     let mut command = lab.command(client, &probe)?;
-    command.args(["drill", name, "--json", "--scenarios"]).arg(scenarios()).args(words.split_whitespace());
+    command.args(["drill", name, "--json", "--scenarios"]).arg(scenarios());
     command.env("SLR_BIN", probe.parent().context("a program is in a directory")?);
     if let Some(out) = out {
         command.arg("--out").arg(out);
     }
+    // Last: what follows a -- among them is for the flows.
+    command.args(words.split_whitespace());
     let output = command.output().context("start probe")?;
     ensure!(
         output.status.code().is_some_and(|code| code < 2),

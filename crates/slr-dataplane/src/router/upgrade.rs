@@ -15,13 +15,14 @@ use crate::object::Loaded;
 use crate::sys::{self, KernelBtf, MapFacts};
 
 /// Tables that only help in passing, or count what the old version did per CPU: these start anew.
-const NOT_COPIED: [&str; 16] = [
+const NOT_COPIED: [&str; 17] = [
     "frags",
     "buckets",
     "icmp_bucket",
     "held_bucket",
     "held_buckets",
     "held_udp_bucket",
+    "kept_bucket",
     "held_reading",
     "reasons",
     "hop_usage",

@@ -53,7 +53,8 @@ fn what_nobody_is_asked_about_waits_for_its_host_and_no_longer_than_a_second() {
     search.disconnected(&name("a"));
     let nobody = Output::Nobody { flow: flow(3), packets: vec![9] };
     assert_eq!(outputs(&mut search, now), [nobody], "only what was asked about is denied");
-    assert_eq!(search.told(&flow(1)), [7]);
+    (10..30).for_each(|segment| search.keep(now, flow(1), segment, 100));
+    assert_eq!(search.told(&flow(1)), [7, 10, 11, 12, 13, 14, 15, 16], "in order, and so many");
     assert_eq!((search.told(&flow(1)), search.told(&flow(4))), (vec![], vec![]));
     search.handle_timeout(now + HOLD_FOR);
     assert_eq!((search.len(), search.told(&flow(2))), (0, vec![]));
