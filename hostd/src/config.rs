@@ -34,8 +34,8 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/hostd";
 pub const DEFAULT_STALL: Duration = Duration::from_millis(50);
 /// Echoes a second to one client when the configuration does not say: 1,600 flows behind one translator's address.
 pub const DEFAULT_ECHOES_PER_CLIENT: u32 = 100;
-/// And to all clients.
-pub const DEFAULT_ECHOES_PER_HOST: u32 = 2_000;
+/// And to all clients: 11 Mbit/s.
+pub const DEFAULT_ECHOES_PER_HOST: u32 = 4_000;
 /// The virtual-subnet interface of subnets that name none.
 pub const DEFAULT_INTERFACE: &str = "slr-0";
 

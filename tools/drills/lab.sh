@@ -70,11 +70,22 @@ orphans() {
 }
 floods() { before=$(($(orphans "$1"))); sleep 0.1; test $(($(orphans "$1"))) -gt $((before + 10)); }
 slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
+# stalls MS: how long clients may be silent that owe something, at all hosts from now on; nothing: as it is configured.
+stalls() {
+	for config in "$sites"/h[0-9].toml; do
+		host=$(basename "$config" .toml)
+		sed '/^stall_ms = /d' "$config" >"$config.new"
+		if [ -n "$1" ]; then sed -i "s/^\[\[subnet\]\]$/&\nstall_ms = $1/" "$config.new"; fi
+		if cmp -s "$config" "$config.new"; then rm "$config.new"; continue; fi
+		mv "$config.new" "$config"
+		"$bin/hostd" reload --socket "$sites/$host.sock" >&2
+	done
+}
 # rungs LIST: the rungs of recovery that the SLRs have from now on, of same-answer, mirror, chain, whohas (which is after a chain
-# only) and echo, with commas; or none. Without a rung for them, packets of flows that an SLR does not know are dropped there. The
+# only) and echo (echo-20ms: with this threshold of a stall), with commas; or none. Without a rung for them, packets of flows that an SLR does not know are dropped there. The
 # configuration of the start is kept beside; an empty LIST puts it in force again.
 rungs() {
-	orphan=drop mirror= ask=false echo=
+	orphan=drop mirror= ask=false echo= stall=
 	for rung in $(echo "$1" | tr , ' '); do
 		case $rung in
 			none) ;;
@@ -83,9 +94,11 @@ rungs() {
 			mirror) mirror=yes ;;
 			whohas) ask=true ;;
 			echo) echo=yes ;;
+			echo-*ms) echo=yes stall=${rung#echo-} stall=${stall%ms} ;;
 			*) echo "no rung is called $rung: there are same-answer, mirror, chain, whohas, echo, none" >&2; return 2 ;;
 		esac
 	done
+	stalls "$stall"
 	for slr in $(slrs); do
 		config=$sites/$slr.toml
 		if [ -z "$1" ]; then

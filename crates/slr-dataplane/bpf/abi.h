@@ -82,10 +82,10 @@ enum slr_const {
 	SLR_ADVERT_MASTERS = 8, /* epochs whose keys are accepted: three before a change and three after it; a power of two */
 	SLR_ADVERTS_SEEN = 65536, /* MACs of adverts that were taken; LRU: who fills it has the keys, and no replay pins what is not its own */
 	SLR_ADVERTS_BYTES = 1 << 22, /* 10,000 adverts that the daemon has not read: what two CPUs take at once */
-	SLR_ADVERTS_PER_S = 4000, /* and CPU, mostly of a flow or two: ten microseconds of the daemon's for each flow */
-	SLR_ADVERTS_BURST = 4000, /* a router that has lost its tables hears of all flows at once */
+	SLR_ADVERTS_PER_S = 10000, /* and CPU, mostly of a flow or two: ten microseconds of the daemon's for each flow */
+	SLR_ADVERTS_BURST = 10000, /* a router that has lost its tables hears of all flows at once */
 	SLR_ADVERTS_PREFIX_PER_S = 2000, /* and client prefix: as many as one host asks, and leaves room for others */
-	SLR_ADVERTS_PREFIX_BURST = 2000,
+	SLR_ADVERTS_PREFIX_BURST = 5000,
 	SLR_ADVERTS_PREFIXES = 8192, /* that have authentic adverts at a time; LRU */
 	SLR_UNREAD_MS = 250, /* unread for so long, longer than a turn of the daemon: it is gone, and no UDP is held for it */
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */

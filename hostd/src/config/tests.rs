@@ -293,3 +293,23 @@ fn checks_that_would_cost_too_much_are_refused() {
     let error = Settings::parse("x", &with(130)).unwrap_err().to_string();
     assert_eq!(error.matches("more than 500 a second").count(), 1, "{error}");
 }
+
+#[test]
+fn stalls_have_a_floor_of_each_subnet_and_echoes_their_rates() {
+    let settings = Settings::parse("x", GOOD).unwrap();
+    assert!(settings.subnets.iter().all(|subnet| subnet.stall == DEFAULT_STALL));
+    let rates = Rates { per_client: DEFAULT_ECHOES_PER_CLIENT, per_host: DEFAULT_ECHOES_PER_HOST };
+    assert_eq!(settings.echoes, rates);
+    let text = GOOD.replacen("prefix = \"192", "stall_ms = 0\nprefix = \"192", 1) + "[echo]\nper_client_s = 7\n";
+    let settings = Settings::parse("x", &text).unwrap();
+    assert_eq!((settings.subnets[0].stall, settings.subnets[1].stall), (Duration::ZERO, DEFAULT_STALL));
+    assert_eq!(settings.echoes, Rates { per_client: 7, ..rates });
+    for (from, to, message) in [
+        ("prefix = \"192", "stall_ms = 100000\nprefix = \"192", "stall_ms is 100000"),
+        ("[[router]]", "[echo]\nper_client_s = 0\n[[router]]", "per_client_s is 0"),
+        ("[[router]]", "[echo]\nper_host_s = 1000000\n[[router]]", "per_host_s is 1000000"),
+    ] {
+        let error = Settings::parse("x.toml", &GOOD.replacen(from, to, 1)).expect_err(message).to_string();
+        assert!(error.contains(message), "{to:?} gave:\n{error}");
+    }
+}

@@ -32,6 +32,9 @@ enum Command {
     /// The simulated hosts of `control`, which starts this itself
     #[command(hide = true)]
     ControlHosts(control::swarm::Args),
+    /// Clients' ends of `stalls`, which starts this itself
+    #[command(hide = true)]
+    StallsClients(stalls::HoldArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Mirror(args) => mirror::run(&args),
         Command::Stalls(args) => stalls::run(&args),
         Command::ControlHosts(args) => control::swarm::run(&args),
+        Command::StallsClients(args) => stalls::hold(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

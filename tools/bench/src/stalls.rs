@@ -1,17 +1,18 @@
 //! `bench stalls`: what it costs to watch flows for stalls, against not watching them, in one run.
 //!
 //! A server's namespace with the host's programs and a client's, joined by a veth pair, and both ends of every connection in this
-//! process. Watching is switched on and off, slice by slice; while it is on, sweeps are made as hostd makes them. Connections
+//! process, but for connections that never speak: their clients are processes of their own, and at the server they wait to be
+//! accepted, so that no process needs more descriptors than it is allowed. Watching is switched on and off, slice by slice; while it is on, sweeps are made as hostd makes them. Connections
 //! that speak once a second say what each of them costs, a few that send as fast as they can what throughput loses.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use slr_daemon::output;
 use slr_daemon::table::Table;
@@ -31,7 +32,7 @@ pub struct Args {
     /// Print JSON instead of a table
     #[arg(long)]
     pub json: bool,
-    /// Numbers of established connections
+    /// Numbers of established connections, 8,000 of which speak
     #[arg(long, default_values_t = [10_000, 50_000])]
     pub flows: Vec<usize>,
     /// Slices with and without watching, of each kind
@@ -42,6 +43,19 @@ pub struct Args {
     pub out: Option<PathBuf>,
 }
 
+/// Options of the processes that hold clients' ends.
+#[derive(clap::Args, Clone, Debug)]
+pub struct HoldArgs {
+    /// How many connections
+    count: usize,
+}
+
+/// Connections that speak: both ends are here, and a process may have 20,000 descriptors on many systems.
+const SPEAKING: usize = 8_000;
+/// Clients' ends that one process holds.
+const HELD: usize = 16_000;
+/// Where connections that never speak end, and are never accepted.
+const SILENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10), 8081);
 const SUBNET: &str = "192.0.2.0/24";
 const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10), 8080);
 /// As shipped.
@@ -74,6 +88,8 @@ pub struct Report {
 pub struct Row {
     /// How many.
     pub flows: usize,
+    /// How many of them speak, when they do.
+    pub speaking: usize,
     /// A sweep while none of them speaks, in microseconds.
     pub idle_sweep_us: Summary,
     /// Flows watched while none speaks.
@@ -97,6 +113,30 @@ struct Scene {
     /// The client's end and the server's.
     flows: Vec<(TcpStream, TcpStream)>,
     bulk: Vec<(TcpStream, TcpStream)>,
+    // Held, not used: connections that never speak.
+    _silent: (TcpListener, Holders),
+}
+
+/// Processes with clients' ends; they end when this is dropped.
+struct Holders(Vec<Child>);
+
+impl Drop for Holders {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// `bench stalls-clients`: connects, says so, and waits to be ended.
+pub fn hold(args: &HoldArgs) -> Result<()> {
+    let connect = |_| TcpStream::connect(SILENT).context("connect");
+    let held = (0..args.count).map(connect).collect::<Result<Vec<_>>>()?;
+    output::print(format!("{} connections", held.len()));
+    loop {
+        std::thread::park();
+    }
 }
 
 /// Measure and report.
@@ -144,6 +184,7 @@ fn measure(flows: usize, slices: u32) -> Result<Row> {
     }
     Ok(Row {
         flows,
+        speaking: scene.flows.len(),
         idle_sweep_us: Summary::of(&idle),
         idle_watched,
         sweep_us: Summary::of(&sweeps),
@@ -164,7 +205,6 @@ struct Arm {
 
 impl Scene {
     fn with(flows: usize) -> Result<Self> {
-        allow_descriptors(2 * (flows + BULK) as u64 + 1_000)?;
         let (server, client) = (NetNs::new()?, NetNs::new()?);
         join(&server, &client)?;
         let subnet: VirtualSubnet = SUBNET.parse()?;
@@ -179,9 +219,14 @@ impl Scene {
             host.attach("srv", XdpMode::Native)?;
             Ok(host)
         })?;
-        let listener = server.with(listen)?;
+        let (listener, silent) = server.with(|| -> Result<_> {
+            std::fs::write("/proc/sys/net/core/somaxconn", "65535")?;
+            Ok((listen(SERVER)?, listen(SILENT)?))
+        })?;
+        let speaking = flows.min(SPEAKING);
+        let holders = hold_clients(&client, flows - speaking)?;
         let mut all = Vec::new();
-        for _ in 0..flows + BULK {
+        for _ in 0..speaking + BULK {
             let near = client.with(|| TcpStream::connect(SERVER)).context("connect")?;
             let (far, _) = listener.accept().context("accept")?;
             for stream in [&near, &far] {
@@ -190,9 +235,9 @@ impl Scene {
             }
             all.push((near, far));
         }
-        let bulk = all.split_off(flows);
+        let bulk = all.split_off(speaking);
         let sweeper = host.sweeper()?;
-        Ok(Self { host, sweeper, desired, flows: all, bulk })
+        Ok(Self { host, sweeper, desired, flows: all, bulk, _silent: (silent, holders) })
     }
 
     /// On or off.
@@ -288,11 +333,26 @@ fn drain(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<u64> {
     }
 }
 
-fn listen() -> Result<TcpListener> {
+fn hold_clients(client: &NetNs, count: usize) -> Result<Holders> {
+    let mut holders = Holders(Vec::new());
+    for begin in (0..count).step_by(HELD) {
+        let mut command = client.command(std::env::current_exe()?);
+        command.args(["stalls-clients", &HELD.min(count - begin).to_string()]).stdout(Stdio::piped());
+        let mut child = command.spawn().context("start a process of clients")?;
+        let said = child.stdout.take().context("its stdout is piped")?;
+        holders.0.push(child);
+        let mut line = String::new();
+        BufReader::new(said).read_line(&mut line)?;
+        ensure!(line.contains("connections"), "a process of clients ended early");
+    }
+    Ok(holders)
+}
+
+fn listen(at: SocketAddrV4) -> Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::V4(SERVER).into()).context("bind")?;
-    socket.listen(1_024)?;
+    socket.bind(&SocketAddr::V4(at).into()).context("bind")?;
+    socket.listen(65_535)?;
     Ok(socket.into())
 }
 
@@ -306,11 +366,6 @@ fn join(server: &NetNs, client: &NetNs) -> Result<()> {
     ))?;
     client.with(|| std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535"))?;
     client.ip_batch(&format!("addr add 10.9.0.2/16 dev cli\nlink set cli up\nroute add {SUBNET} via 10.9.0.1\n"))
-}
-
-fn allow_descriptors(count: u64) -> Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, count, hard.max(count)).with_context(|| format!("{count} descriptors"))
 }
 
 impl Report {

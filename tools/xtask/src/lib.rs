@@ -16,6 +16,7 @@ pub mod series;
 pub mod servers;
 pub mod site;
 pub mod states;
+pub mod thresholds;
 pub mod tiers;
 pub mod traffic;
 pub mod watch;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod demo;
 mod drill_task;
 mod flood_task;
+mod thresholds_task;
 
 /// Tasks of the workspace.
 #[derive(Parser)]
@@ -23,6 +24,8 @@ enum Task {
     Drills(drill_task::Options),
     /// Send segments of connections that do not exist from a client of a lab; drills do so beside what they measure.
     Flood(flood_task::Options),
+    /// Count the echoes that nothing called for, and the hosts' CPU, at thresholds of a stall and losses of the path.
+    Thresholds(thresholds_task::Options),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Drills(options) => drill_task::run(&options).map(|()| true),
         Task::Flood(options) => flood_task::run(&options).map(|()| true),
+        Task::Thresholds(options) => thresholds_task::run(&options).map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
