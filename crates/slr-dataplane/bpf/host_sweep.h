@@ -153,7 +153,7 @@ static __always_inline bool observe(struct watch *w, struct tcp_sock *tp, __u64 
 static __always_inline __u32 judge(struct watch *w, struct tcp_sock *tp, __u64 now, __u64 floor_ns, __u64 *quiet_ns)
 {
 	__u64 most = patience(floor_ns, tp->srtt_us >> 3);
-	bool unanswered = tp->snd_nxt == w->snd_nxt_then, regular = w->gap_dev_us * 4ULL < w->gap_us;
+	bool unanswered = tp->snd_nxt == w->snd_nxt_then, regular = w->gap_dev_us * 2ULL < w->gap_us;
 
 	if (tp->packets_out) {
 		*quiet_ns = now - w->heard_ns;
