@@ -68,7 +68,7 @@ const SLICE: Duration = Duration::from_secs(2);
 const BULK: usize = 4;
 /// What a connection says once a second.
 const WORD: [u8; 100] = [7; 100];
-const CHUNK: [u8; 65_536] = [7; 65_536];
+static CHUNK: [u8; 65_536] = [7; 65_536];
 /// Flows fall out of the watch when they have been silent for two seconds.
 const SILENCE: Duration = Duration::from_millis(2_500);
 
