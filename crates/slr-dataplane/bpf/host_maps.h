@@ -133,6 +133,7 @@ struct watch {
 	__u64 active_ns; /* when it last was heard or awaited */
 	__u64 arrived_ns; /* when data of the client came */
 	__u64 told_ns; /* when it was told of; 0: it is not stalled */
+	__u32 told; /* STALL_* that was */
 	__u32 segs_in; /* counters of the socket, to see what has changed */
 	__u32 rcv_nxt;
 	__u32 snd_nxt;
@@ -140,7 +141,6 @@ struct watch {
 	__u32 gap_us; /* between arrivals: mean and deviation, as RFC 6298 has them for round trips */
 	__u32 gap_dev_us;
 	__u32 arrivals;
-	__u32 pad;
 };
 
 /* TCP sockets at virtual addresses that speak: those that have this storage are what a sweep visits, and no others. Made on

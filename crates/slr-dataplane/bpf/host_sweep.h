@@ -69,9 +69,11 @@ enum { STATE_ESTABLISHED = 1, STATE_FIN_WAIT1 = 4, STATE_CLOSE_WAIT = 8, STATE_L
 /* Of the sweep under way; one daemon sweeps. */
 static __u32 visited;
 
-static __always_inline void tell_stall(struct bpf_iter_meta *meta, struct stall *s)
+/* Whether there was room: if not, the kernel hands over what is written and shows the same flow again, so nothing may be remembered of what
+ * was not told. */
+static __always_inline bool tell_stall(struct bpf_iter_meta *meta, struct stall *s)
 {
-	bpf_seq_write(meta->seq, s, sizeof(*s));
+	return !bpf_seq_write(meta->seq, s, sizeof(*s));
 }
 
 static __always_inline int end_sweep(struct bpf_iter_meta *meta)
@@ -125,8 +127,8 @@ static __always_inline __u64 usual_gap(__u32 gap_us, __u32 dev_us)
 	return (gap_us + 4ULL * dev_us) * NS_PER_US;
 }
 
-/* Takes in what has changed since the last sweep. Whether anything of the client has come. */
-static __always_inline bool observe(struct watch *w, struct tcp_sock *tp, __u64 now)
+/* Takes in what has changed since the last sweep. */
+static __always_inline void observe(struct watch *w, struct tcp_sock *tp, __u64 now)
 {
 	bool heard = tp->segs_in != w->segs_in || !w->active_ns;
 
@@ -146,10 +148,24 @@ static __always_inline bool observe(struct watch *w, struct tcp_sock *tp, __u64 
 		w->arrived_ns = now;
 	}
 	w->snd_nxt = tp->snd_nxt;
-	return heard;
 }
 
-/* STALL_* of a flow, or 0. */
+/* Is what was told of it no more? Who owes an answer is heard with any segment. Who was expected to go on is not by an acknowledgement, which is
+ * what a nudge draws: else one that pauses would be asked for as long as it does. */
+static __always_inline bool is_over(struct watch *w)
+{
+	return w->told_ns && (w->told == STALL_RECEIVING ? w->arrived_ns : w->heard_ns) > w->told_ns;
+}
+
+/* Is there something new to tell? What a client owes is told again and again, to a daemon that began meanwhile; what it only was expected to say,
+ * once. */
+static __always_inline bool is_told(struct watch *w, __u32 kind, __u64 now)
+{
+	return w->told_ns && w->told == kind &&
+	       (kind == STALL_RECEIVING || now - w->told_ns < SLR_STALL_AGAIN_MS * NS_PER_MS);
+}
+
+/* STALL_* of a flow. */
 static __always_inline __u32 judge(struct watch *w, struct tcp_sock *tp, __u64 now, __u64 floor_ns, __u64 *quiet_ns)
 {
 	__u64 most = patience(floor_ns, tp->srtt_us >> 3);
@@ -159,14 +175,14 @@ static __always_inline __u32 judge(struct watch *w, struct tcp_sock *tp, __u64 n
 		*quiet_ns = now - w->heard_ns;
 		if (tp->packets_out == 1)
 			most += SLR_STALL_LONE_MS * NS_PER_MS;
-		return *quiet_ns > most ? STALL_SENDING : 0;
+		return *quiet_ns > most ? STALL_SENDING : STALL_NONE;
 	}
 	/* Nothing is owed. Is more to be expected? In the middle of an upload, and of a client that asks at even distances. */
 	if (!(unanswered && w->arrivals >= SLR_UPLOAD_ARRIVALS) && !(regular && w->arrivals >= SLR_REGULAR_ARRIVALS))
-		return 0;
+		return STALL_NONE;
 	*quiet_ns = now - w->arrived_ns;
 	most += usual_gap(w->gap_us, w->gap_dev_us);
-	return *quiet_ns > most ? STALL_RECEIVING : 0;
+	return *quiet_ns > most ? STALL_RECEIVING : STALL_NONE;
 }
 
 static __always_inline void fill(struct stall *s, struct tcp_sock *tp, __u64 now)
@@ -186,7 +202,6 @@ int slr_sweep_tcp(struct bpf_iter__bpf_sk_storage_map *ctx)
 	struct stall s = {};
 	struct tcp_sock *tp;
 	__u64 now, floor_ns, quiet_ns = 0;
-	bool heard;
 	__u8 state;
 
 	if (!sk || !w)
@@ -202,24 +217,24 @@ int slr_sweep_tcp(struct bpf_iter__bpf_sk_storage_map *ctx)
 		return 0;
 	}
 	visited++;
-	heard = observe(w, tp, now);
-	if (heard && w->told_ns) {
-		w->told_ns = 0;
+	observe(w, tp, now);
+	if (is_over(w)) {
 		s.kind = STALL_OVER;
-	} else {
-		s.kind = judge(w, tp, now, floor_ns, &quiet_ns);
-		if (s.kind && w->told_ns && now - w->told_ns < SLR_STALL_AGAIN_MS * NS_PER_MS)
-			s.kind = STALL_OVER; /* told of already */
-		if (s.kind)
-			w->told_ns = now;
-		else if (!w->told_ns && now - w->active_ns > SLR_WATCH_IDLE_MS * NS_PER_MS)
-			bpf_sk_storage_delete(&watched, sk);
-		if (!s.kind)
-			return 0;
+		if (tell_stall(ctx->meta, &s))
+			w->told_ns = 0;
+		return 0;
+	}
+	s.kind = judge(w, tp, now, floor_ns, &quiet_ns);
+	if (s.kind && !is_told(w, s.kind, now)) {
 		s.quiet_us = quiet_ns / NS_PER_US;
 		fill(&s, tp, now);
+		if (tell_stall(ctx->meta, &s)) {
+			w->told_ns = now;
+			w->told = s.kind;
+		}
+	} else if (now - w->active_ns > SLR_WATCH_IDLE_MS * NS_PER_MS) {
+		bpf_sk_storage_delete(&watched, sk);
 	}
-	tell_stall(ctx->meta, &s);
 	return 0;
 }
 
@@ -239,9 +254,9 @@ int slr_sweep_udp(struct bpf_iter__bpf_map_elem *ctx)
 	visited++;
 	s.flow = *flow;
 	if (t->told_ns && t->heard_ns > t->told_ns) {
-		t->told_ns = 0;
 		s.kind = STALL_OVER;
-		tell_stall(ctx->meta, &s);
+		if (tell_stall(ctx->meta, &s))
+			t->told_ns = 0;
 		return 0;
 	}
 	if (t->unanswered < SLR_UDP_UNANSWERED || (t->told_ns && now - t->told_ns < SLR_STALL_AGAIN_MS * NS_PER_MS))
@@ -249,8 +264,8 @@ int slr_sweep_udp(struct bpf_iter__bpf_map_elem *ctx)
 	floor_ns = floor_of(&s.flow.vaddr);
 	if (!floor_ns || quiet_ns < 2 * floor_ns + usual_gap(t->gap_us, t->gap_dev_us))
 		return 0;
-	t->told_ns = now;
 	s.quiet_us = quiet_ns / NS_PER_US;
-	tell_stall(ctx->meta, &s);
+	if (tell_stall(ctx->meta, &s))
+		t->told_ns = now;
 	return 0;
 }

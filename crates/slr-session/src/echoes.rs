@@ -157,12 +157,15 @@ impl<T: Copy> Echoes<T> {
     /// A flow has stalled, or still has.
     pub fn stalled(&mut self, now: Instant, flow: FlowKey, due: Due, srtt: Duration, state: T) {
         if let Some(known) = self.flows.get_mut(&flow) {
-            // Its client owes something now: what was learned while it owed nothing does not count.
-            let begins = known.is_resting && known.due == Due::Expected && due == Due::Owed;
+            // What is owed is told again while it lasts. What is only expected is told once: this is another stall, and so is one of which
+            // something is owed now.
+            let begins = known.is_resting && (known.due, due) != (Due::Owed, Due::Owed);
             (known.state, known.due) = (state, due);
             if begins {
                 (known.asks, known.is_answered, known.is_resting) = (0, false, false);
                 self.set_due(flow, now);
+            } else if known.is_resting {
+                self.rest(flow, now);
             }
             return;
         }

@@ -1,6 +1,6 @@
 //! The thread: commands and answers in, sweeps, judgement, echoes and nudges out.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -22,6 +22,8 @@ use super::{Report, datagram};
 const SWEEP_EVERY: Duration = Duration::from_millis(10);
 /// A sweep that takes long is followed by so many times its length without one, so that sweeps take a tenth of a core at most.
 const SWEEP_REST: u32 = 9;
+/// After a sweep that failed.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 /// How often the report is renewed.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
@@ -115,25 +117,29 @@ impl Worker {
         if at > begun {
             return;
         }
-        let watched = self.sweep_once(begun);
         // What speaks between the look and the sleep wakes nobody: look again.
-        if watched == 0 && self.sweeper.sleep().is_ok() && self.sweep_once(Instant::now()) == 0 {
-            self.sweeping = Sweeping::Asleep;
-            return;
+        let is_silent = self.sweep_once(begun).and_then(|watched| {
+            Ok(watched == 0 && self.sweeper.sleep().is_ok() && self.sweep_once(Instant::now())? == 0)
+        });
+        match is_silent {
+            Ok(true) => {
+                self.sweeping = Sweeping::Asleep;
+                return;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!("flows cannot be looked at for stalls: {error}");
+                self.sweeping = Sweeping::At(begun + SWEEP_AGAIN);
+                return;
+            }
         }
         let took = begun.elapsed();
         self.sweeping = Sweeping::At(begun + SWEEP_EVERY.max(took * (1 + SWEEP_REST)));
     }
 
-    fn sweep_once(&mut self, now: Instant) -> usize {
-        let swept = match self.sweeper.sweep() {
-            Ok(swept) => swept,
-            Err(error) => {
-                // Each time, until somebody sees it; but a daemon that cannot sweep still does everything else.
-                tracing::error!("flows cannot be looked at for stalls: {error}");
-                return 1;
-            }
-        };
+    /// How many flows speak.
+    fn sweep_once(&mut self, now: Instant) -> io::Result<usize> {
+        let swept = self.sweeper.sweep()?;
         swept.over.iter().for_each(|flow| self.echoes.over(flow));
         for stall in &swept.stalled {
             let due = if stall.kind == StallKind::Receiving { Due::Expected } else { Due::Owed };
@@ -143,7 +149,7 @@ impl Worker {
         self.report.sweeps += 1;
         self.report.swept_for += now.elapsed();
         self.report.watched = swept.watched;
-        swept.watched
+        Ok(swept.watched)
     }
 
     fn act(&mut self) {

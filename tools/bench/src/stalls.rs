@@ -69,8 +69,8 @@ const BULK: usize = 4;
 /// What a connection says once a second.
 const WORD: [u8; 100] = [7; 100];
 static CHUNK: [u8; 65_536] = [7; 65_536];
-/// Flows fall out of the watch when they have been silent for two seconds.
-const SILENCE: Duration = Duration::from_millis(2_500);
+/// Flows fall out of the watch when they have been silent for two seconds; all have, at the latest, after so long.
+const SILENT_WITHIN: Duration = Duration::from_secs(10);
 
 /// All of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,8 +161,7 @@ fn measure(flows: usize, slices: u32) -> Result<Row> {
     let slices = 0..slices;
     scene.watch(true)?;
     scene.speak(Duration::from_secs(1), true)?;
-    std::thread::sleep(SILENCE);
-    scene.sweeper.sweep()?;
+    scene.await_silence()?;
     let idle = (0..100).map(|_| scene.timed_sweep()).collect::<Result<Vec<_>>>()?;
     let idle_watched = scene.sweeper.sweep()?.watched;
     let (mut ratios, mut sweeps, mut swept, mut watched_for) = (Vec::new(), Vec::new(), 0.0, 0.0);
@@ -174,7 +173,7 @@ fn measure(flows: usize, slices: u32) -> Result<Row> {
         watched_for += with.seconds;
         sweeps.extend(with.sweeps_us);
     }
-    std::thread::sleep(SILENCE);
+    scene.await_silence()?;
     let (mut gbps, mut bulk_ratio) = (Vec::new(), Vec::new());
     for _ in slices {
         let without = scene.bulk(false)?;
@@ -247,6 +246,16 @@ impl Scene {
         self.host.apply(&desired)?;
         // What was watched before is let go of.
         self.sweeper.sweep()?;
+        Ok(())
+    }
+
+    /// Until no flow is watched any more.
+    fn await_silence(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        while self.sweeper.sweep()?.watched > 0 {
+            ensure!(begun.elapsed() < SILENT_WITHIN, "flows are still watched after {SILENT_WITHIN:?}");
+            std::thread::sleep(SWEEP_EVERY);
+        }
         Ok(())
     }
 

@@ -214,6 +214,36 @@ fn a_client_that_was_answered_and_says_nothing_owes_nothing() {
     });
 }
 
+/// What a nudge draws is an acknowledgement. It is no progress of an upload that pauses: else this would be asked for without an end.
+#[test]
+fn a_client_that_pauses_an_upload_is_told_of_once_whatever_it_acknowledges() {
+    let ns = namespace();
+    ns.with(|| {
+        let mut scene = Scene::new();
+        let (mut near, far, flow) = connection(C4, V4);
+        let upload = |near: &mut TcpStream| {
+            let _ = near.write(&[7; 5_000]);
+            drain(&far);
+        };
+        assert_eq!(scene.watch(Duration::from_millis(600), || upload(&mut near)), None);
+        let (swept, _) = scene.watch(Duration::from_secs(1), || {}).expect("it pauses");
+        assert_eq!(
+            swept.stalled.iter().map(|stall| (stall.flow, stall.kind)).collect::<Vec<_>>(),
+            [(flow, StallKind::Receiving)]
+        );
+        let keepalive =
+            socket2::TcpKeepalive::new().with_time(Duration::from_secs(1)).with_interval(Duration::from_secs(1));
+        socket2::SockRef::from(&far).set_tcp_keepalive(&keepalive).unwrap();
+        assert_eq!(
+            scene.watch(Duration::from_millis(3_500), || {}),
+            None,
+            "three keepalives are acknowledged meanwhile"
+        );
+        let (swept, _) = scene.watch(Duration::from_secs(1), || upload(&mut near)).expect("it goes on");
+        assert_eq!((&swept.over[..], &swept.stalled[..]), (&[flow][..], &[][..]));
+    });
+}
+
 #[test]
 fn a_udp_server_that_streams_and_is_not_heard() {
     let ns = namespace();

@@ -65,11 +65,13 @@ fn a_flow_that_was_left_is_not_begun_anew_while_it_still_stalls() {
         echoes.asks(after(begin, ms));
     }
     assert_eq!(echoes.counters().given_up, 1);
-    echoes.stall(after(begin, 13_000), flow(1, 1), Due::Owed);
-    assert_eq!(echoes.asks(after(begin, 14_000)), []);
+    for s in 13..200 {
+        echoes.stall(after(begin, s * 1_000), flow(1, 1), Due::Owed);
+        assert_eq!(echoes.asks(after(begin, s * 1_000 + 500)), [], "{s} s: it is told again each second");
+    }
     echoes.over(&flow(1, 1));
-    echoes.stall(after(begin, 15_000), flow(1, 1), Due::Owed);
-    assert_eq!(echoes.asks(after(begin, 15_000)).len(), 1, "it was heard in between");
+    echoes.stall(after(begin, 201_000), flow(1, 1), Due::Owed);
+    assert_eq!(echoes.asks(after(begin, 201_000)).len(), 1, "it was heard in between");
 }
 
 #[test]
@@ -123,6 +125,9 @@ fn a_client_that_owes_nothing_is_asked_twice_and_rests_once_it_has_answered() {
         assert_eq!(asked, expected, "client {client}");
     }
     assert_eq!(echoes.counters().given_up, 0, "nothing was lost");
+    echoes.stall(after(begin, 5_500), flow(1, 1), Due::Expected);
+    assert_eq!(echoes.asks(after(begin, 5_500)).len(), 1, "it has gone on meanwhile, and stalled again");
+    echoes.over(&flow(1, 1));
     echoes.stall(after(begin, 6_000), flow(2, 1), Due::Owed);
     assert_eq!(echoes.asks(after(begin, 6_000)).len(), 1, "now it owes something");
 }
