@@ -78,7 +78,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Every result in a directory, this run's and those before it.
-fn results(directory: &std::path::Path) -> Result<Vec<PathBuf>> {
+pub fn results(directory: &std::path::Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
     let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     let mut results: Vec<_> =
