@@ -95,6 +95,8 @@ pub struct Core<P> {
     placed_at: Option<Instant>,
     /// Services that went down, and have flows until the rings have followed. Bounded by the registry's.
     unpin: Vec<(NodeName, ServiceKey)>,
+    /// Hosts may get flows that are not written down for a restart.
+    has_joined: bool,
     effects: VecDeque<Effect>,
     cluster: Option<Cluster>,
     /// Prefixes that parents send tunnels from, as they said when they were last connected.
@@ -126,6 +128,7 @@ impl<P: Plane> Core<P> {
             placed: 0,
             placed_at: None,
             unpin: Vec::new(),
+            has_joined: false,
             effects: VecDeque::new(),
             cluster: None,
             parents: BTreeMap::new(),

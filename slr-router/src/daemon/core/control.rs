@@ -101,6 +101,7 @@ impl<P: Plane> Core<P> {
             Event::Ask { connection } => self.effects.push_back(Effect::Ask(connection)),
             Event::Connected { name, session, superseded } => {
                 tracing::info!(host = %name, %session, superseded = superseded.is_some(), "connected");
+                self.has_joined = true;
                 self.save_soon(now);
             }
             Event::Disconnected { name, why } => tracing::warn!(host = %name, "disconnected: {why}"),
@@ -109,6 +110,7 @@ impl<P: Plane> Core<P> {
                 if matches!(to, ServiceState::Down | ServiceState::Removed) {
                     self.unpin.push((name, key));
                 }
+                self.has_joined |= to == ServiceState::Active;
                 self.save_soon(now);
             }
             Event::ServiceRefused { name, key, why } => {
@@ -154,6 +156,11 @@ impl<P: Plane> Core<P> {
         self.in_force = Some(loaded);
         self.unpin_waiting();
         if is_changed {
+            // The next daemon knows hosts by this file: one that it does not find there it takes out of the tables, with its flows.
+            if std::mem::take(&mut self.has_joined) {
+                self.timers.clear(Timer::Save);
+                self.effects.push_back(Effect::Save);
+            }
             self.publish(now);
         }
     }

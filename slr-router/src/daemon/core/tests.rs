@@ -2,6 +2,7 @@ use super::*;
 use crate::links::{Links, Unresolved};
 use slr_dataplane::router::{Applied, Desired, SweepPolicy, SweepReport, XdpMode};
 use slr_model::{MacAddr, NodeName, ServiceKey};
+use slr_session::registry::{ConnectionId, Hello, PathReport, SessionId};
 
 /// Records what is done, and refuses what it is told to.
 #[derive(Debug, Default)]
@@ -276,4 +277,55 @@ fn flows_are_aged_by_the_configuration_in_force() {
     }
     assert_eq!(core.plane().done[1..], ["sweep tcp_idle_s=14400"; 3]);
     assert_eq!(core.poll_timeout(), Some(now + SWEEP_EVERY * 2));
+}
+
+/// Host `h4` connects and is ready for flows.
+fn joins(core: &mut Core<Recorder>, now: Instant) {
+    let identity = slr_model::Identity {
+        trust_domain: "example.net".to_owned(),
+        role: slr_model::Role::Host,
+        name: "h4".parse().unwrap(),
+        tunnels: vec!["10.1.14.2/32".parse().unwrap()],
+        subnets: vec!["192.0.2.0/24".parse().unwrap()],
+    };
+    let hello = Hello {
+        session: SessionId { incarnation: 1, session: 1 },
+        version: "1.0".to_owned(),
+        tunnels: vec!["10.1.14.2".parse().unwrap()],
+        source_prefixes: Vec::new(),
+        answers_asks: true,
+        remote: "10.1.14.2:50000".parse().unwrap(),
+    };
+    let service = slr_model::ServiceAdvert {
+        key: "tcp/80@192.0.2.0/24".parse().unwrap(),
+        state: slr_model::HostState::Active,
+        reason: String::new(),
+        loads: slr_model::Loads::new(),
+        flows: 0,
+        weight: slr_model::Weight::default(),
+    };
+    let advert = slr_model::Advert { loads: slr_model::Loads::new(), services: vec![service] };
+    let connection = ConnectionId(1);
+    core.tell(now, |registry| registry.welcome(identity, hello, connection, now)).unwrap();
+    core.tell(now, |registry| registry.advert(connection, 1, true, advert, now)).unwrap();
+    let alive = PathReport::Alive { rtt_us: 250, loss: 0.0 };
+    core.tell(now, |registry| registry.path(&"h4".parse().unwrap(), alive, now));
+}
+
+/// A daemon that is killed leaves its tables to the next one, which reads the hosts' names from the file: what it does not find there, it
+/// takes out, and its flows with it.
+#[test]
+fn a_host_is_written_down_with_the_placement_that_gives_it_flows() {
+    let now = Instant::now();
+    let mut core = running(now);
+    joins(&mut core, now);
+    let effects = |core: &mut Core<Recorder>| std::iter::from_fn(|| core.poll_effect()).collect::<Vec<_>>();
+    let mut seen = effects(&mut core);
+    // Rings do not follow each change of a burst at once.
+    while !core.plane().applied.last().unwrap().hosts.iter().any(|host| host.name.as_str() == "h4") {
+        assert!(!seen.contains(&Effect::Save), "it has no flows yet: a burst of changes is written once");
+        core.handle_timeout(core.poll_timeout().unwrap());
+        seen = effects(&mut core);
+    }
+    assert!(seen.contains(&Effect::Save), "{seen:?}");
 }
