@@ -59,6 +59,7 @@ enum slr_const {
 	HOP_UP = 1 << 0, /* resolved and usable; clear means down or no neighbour */
 	HOP_V6 = 1 << 1, /* the outer header is IPv6 */
 	HOP_NEIGHBOUR = 1 << 2, /* an SLR of another cluster: what a neighbour has sent does not go on to one */
+	HOP_DOUBTED = 1 << 3, /* its last keepalives have no answer: new connections go elsewhere in their slot if they can */
 	UPSTREAM_PARENT = 1, /* of the tier above */
 	UPSTREAM_NEIGHBOUR = 2,
 	SLR_HELD_LEN_MAX = 9216, /* the longest datagram that is held: of a jumbo frame */

@@ -187,13 +187,15 @@ static __always_inline bool is_first_syn(struct pkt *p)
 }
 
 /* Pick the hop of the flow's slot into p. The newest usable host of the slot's memory serves while the ring still points
- * to one that just went down; then the slot's second choice, which is no one for a connection that it never had. */
+ * to one that just went down; then the slot's second choice, which is no one for a connection that it never had. A new
+ * connection passes by hosts in doubt, unless all are. */
 static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 {
-	bool is_orphan = p->proto == IPPROTO_TCP && !is_first_syn(p);
+	bool is_new = is_first_syn(p), is_orphan = p->proto == IPPROTO_TCP && !is_new;
 	__u32 slot;
 	ring_desc *at = map_lookup(&rings, &ring), desc;
 	ring_slot *lanes;
+	__u16 doubted = 0, doubted_gen = 0;
 	__u64 lane;
 
 	if (!at)
@@ -215,6 +217,13 @@ static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 			break;
 
 		if (n && h && (h->flags & HOP_UP)) {
+			if (is_new && h->flags & HOP_DOUBTED) {
+				if (!doubted) {
+					doubted = n;
+					doubted_gen = h->gen;
+				}
+				continue;
+			}
 			p->hop = n;
 			p->hop_gen = h->gen;
 			if (p->second == n)
@@ -226,6 +235,13 @@ static __always_inline int pick(struct pkt *p, __u32 ring, __u64 hash)
 				p->older &= 0xffffffffULL >> 16 * i;
 			return 0;
 		}
+	}
+	if (doubted) {
+		p->hop = doubted;
+		p->hop_gen = doubted_gen;
+		if (p->second == doubted)
+			p->second = 0;
+		return 0;
 	}
 	return SLR_R_drop_hop_unusable;
 }

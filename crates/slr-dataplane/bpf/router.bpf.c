@@ -26,6 +26,13 @@ static __always_inline bool is_of_pending(struct pkt *p, __u32 isn)
 	return is_first_syn(p) ? p->seq == isn : p->seq - isn - 1 <= 0xffff;
 }
 
+/* A connection that begins again, or whose SYN is sent again, while its host is in doubt: the first SYN may be lost with it.
+ * One that comes again within the time of a second chance was doubled by the network. */
+static __always_inline bool begins_in_doubt(struct pkt *p, struct hop *h, __u64 second)
+{
+	return unlikely(h->flags & HOP_DOUBTED) && is_first_syn(p) && bpf_ktime_get_ns() >= (second & ~0xffffULL);
+}
+
 /* A packet of a pending flow: p holds its path. */
 static __always_inline int proceed(struct pkt *p, struct pending_head *set, __u32 way, struct router_config *cfg,
 				   bool chains)
@@ -60,6 +67,7 @@ separate int miss(struct pkt *p, __u64 hash)
 	struct subnet *sn;
 	struct pending set;
 	struct service s;
+	struct hop *h;
 	bool chains;
 	__u64 path;
 	__u32 way;
@@ -81,13 +89,15 @@ separate int miss(struct pkt *p, __u64 hash)
 	way = find_way(p, &set, hash);
 	if (way < SLR_PENDING_WAYS) {
 		path = set.head->path[way];
-		if (hop_of_path(path) && (!chains || is_of_pending(p, set.head->isn[way]))) {
+		h = hop_of_path(path);
+		if (h && (!chains || is_of_pending(p, set.head->isn[way])) && !begins_in_doubt(p, h, set.head->second[way])) {
 			take_path_word(p, path);
 			if (p->came & CAME_END && p->proto == IPPROTO_UDP && set.head->isn[way])
 				return SLR_R_drop_orphan_held; /* that it is searched for is all that is known */
 			return proceed(p, set.head, way, cfg, chains);
 		}
-		*(volatile __u64 *)&set.head->path[way] = 0; /* its host is gone, or it is another flow: placed anew */
+		/* Its host is gone or in doubt, or it is another flow: placed anew. */
+		*(volatile __u64 *)&set.head->path[way] = 0;
 	}
 	if (is_martian(p))
 		return SLR_R_drop_martian;

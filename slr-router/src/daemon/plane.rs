@@ -1,6 +1,7 @@
 //! The data plane as the daemon's decisions see it: an edge that a test can record.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use anyhow::Result;
 use slr_dataplane::router::{Applied, Desired, Router, SweepPolicy, SweepReport, XdpMode};
@@ -22,6 +23,8 @@ pub trait Plane {
     fn attached(&self) -> BTreeMap<String, u32>;
     /// Forgets the flows that these hosts have of these services, in one walk; how many those were.
     fn unpin(&mut self, which: &[(NodeName, ServiceKey)]) -> Result<u64>;
+    /// New connections pass by the host behind this tunnel while it is in doubt, if they can.
+    fn doubt(&mut self, tunnel: IpAddr, is_doubted: bool) -> Result<()>;
     /// Packets that each host was sent so far.
     fn packets(&self) -> Result<BTreeMap<NodeName, u64>>;
     /// Lets `elapsed_s` seconds pass for the flows.
@@ -50,6 +53,10 @@ impl Plane for Router {
 
     fn unpin(&mut self, which: &[(NodeName, ServiceKey)]) -> Result<u64> {
         Ok(self.unpin_all(which.iter().map(|(host, service)| (host, service)))?)
+    }
+
+    fn doubt(&mut self, tunnel: IpAddr, is_doubted: bool) -> Result<()> {
+        Ok(Router::doubt(self, tunnel, is_doubted)?)
     }
 
     fn packets(&self) -> Result<BTreeMap<NodeName, u64>> {

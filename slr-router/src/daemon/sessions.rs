@@ -40,6 +40,8 @@ impl Daemon {
                 } else {
                     tracing::info!(host = %change.name, address = %change.address, path = change.path.as_str(), "path");
                 }
+                let is_doubted = change.is_doubted || change.path == Path::Lost;
+                self.core.doubt(&change.name, change.address, is_doubted);
                 if change.is_doubted {
                     return self.core.tell(now, |registry| registry.path(&change.name, PathReport::Doubted, now));
                 }

@@ -91,6 +91,13 @@ fn write_ends(table: &Table<u32, hop>, ends: &[IpAddr], sources: &[IpNet]) -> Re
 }
 
 impl Router {
+    /// Whether the host behind this tunnel is in doubt: its last keepalives have no answer. A new connection then goes to another
+    /// host of its slot that is not, be it that its SYN comes for the first time or again. Costs one write, and moves no flow. It
+    /// holds over [`Router::apply`] until it is taken back or the host is removed.
+    pub fn doubt(&mut self, tunnel: IpAddr, is_doubted: bool) -> Result<(), MapError> {
+        self.hops.doubt(tunnel, is_doubted, &self.tables)
+    }
+
     /// Make the kernel's tables say what `desired` says. Refused whole if it contradicts itself or does not fit.
     pub fn apply(&mut self, desired: &Desired) -> Result<Applied, ApplyError> {
         check(desired)?;

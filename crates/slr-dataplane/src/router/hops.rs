@@ -33,6 +33,8 @@ pub struct HopTable {
     entries: BTreeMap<IpAddr, Entry>,
     /// Generations of indexes that nobody has at present.
     free: BTreeMap<HopId, u16>,
+    /// Whose last keepalives have no answer.
+    doubted: BTreeSet<IpAddr>,
 }
 
 /// What a reconciliation did.
@@ -136,6 +138,9 @@ impl HopTable {
                 if host.state.keeps_flows() {
                     template.flags |= template::flag(slr_const::HOP_UP);
                 }
+                if self.doubted.contains(&host.address) {
+                    template.flags |= template::flag(slr_const::HOP_DOUBTED);
+                }
                 if desired.neighbours.contains(&host.name) {
                     template.flags |= template::flag(slr_const::HOP_NEIGHBOUR);
                 }
@@ -155,11 +160,27 @@ impl HopTable {
         Ok(template)
     }
 
+    /// Write down whether a host's last keepalives have no answer. What is no hop is ignored.
+    pub fn doubt(&mut self, address: IpAddr, is_doubted: bool, tables: &Tables) -> Result<(), MapError> {
+        let Some(entry) = self.entries.get_mut(&address) else { return Ok(()) };
+        let is_changed = if is_doubted { self.doubted.insert(address) } else { self.doubted.remove(&address) };
+        let id = u32::from(entry.id.get());
+        if !is_changed || entry.template.flags & template::flag(slr_const::HOP_UP) == 0 {
+            return Ok(()); // an unresolved one is written with the mark when it is resolved
+        }
+        let mark = template::flag(slr_const::HOP_DOUBTED);
+        entry.template.flags = entry.template.flags & !mark | if is_doubted { mark } else { 0 };
+        // The program may have learned a path MTU since.
+        let current = tables.hops.get(&id)?.unwrap_or(entry.template);
+        tables.hops.put(&id, &hop { flags: entry.template.flags, ..current })
+    }
+
     /// Clear the entries of hosts that are gone; their indexes may be given to others.
     pub fn remove(&mut self, doomed: &[IpAddr], tables: &Tables) -> Result<Vec<Entry>, MapError> {
         let mut gone = Vec::new();
         for address in doomed {
             let Some(entry) = self.entries.remove(address) else { continue };
+            self.doubted.remove(address);
             let generation = next(entry.generation);
             tables.hop_by_addr.remove(&addr::key(*address))?;
             tables.hops.put(&u32::from(entry.id.get()), &hop { r#gen: generation, ..hop::zeroed() })?;

@@ -197,6 +197,50 @@ fn a_new_connection_has_a_second_chance_for_a_while() {
 }
 
 #[test]
+fn a_new_connection_passes_by_a_host_in_doubt() {
+    for f in FAMILIES {
+        let mut bed = paired();
+        let begun = Instant::now();
+        let lost = syn(f.client, 40000, f.any, 80);
+        let pair = legs_of(&bed, &lost, R::FwdNew);
+        let (first, second) = (pair[0].0.clone(), pair[1].0.clone());
+        bed.send(&syn(f.client, 40001, f.any, 80));
+        let known = legs(&wait_for_promotion(&bed, &ack(f.client, 40001, f.any, 80, 0)).packet, &bed.desired).0;
+        let address =
+            |bed: &Bed, host: &str| bed.desired.hosts.iter().find(|h| h.name.as_str() == host).unwrap().address;
+
+        let doubled = syn(f.client, 40002, f.any, 80);
+        let placed_at = Instant::now();
+        let placed = legs_of(&bed, &doubled, R::FwdNew);
+        for host in ["a", "b"] {
+            let address = address(&bed, host);
+            bed.router.doubt(address, host == first).unwrap();
+        }
+        let again = bed.send(&doubled);
+        if placed_at.elapsed() < Duration::from_millis(20) {
+            assert_eq!(legs(&again.packet, &bed.desired).0, placed, "the network doubled it");
+        }
+        // What is applied meanwhile keeps the doubt.
+        bed.change(|desired| desired.config.icmp_burst += 1);
+        for port in 41000..41020 {
+            let legs = legs_of(&bed, &syn(f.client, port, f.any, 80), R::FwdNew);
+            assert!(legs[0].0 == second && legs.iter().all(|leg| leg.0 != first || leg.1 == SECOND), "{legs:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20).saturating_sub(begun.elapsed()));
+        let elsewhere = legs_of(&bed, &lost, R::FwdNew);
+        assert_eq!(elsewhere, [Leg(second.clone(), 0)], "a SYN that is sent again goes to its slot's second choice");
+        assert_eq!(legs_of(&bed, &ack(f.client, 40000, f.any, 80, 0), R::FwdPromoted), elsewhere, "and stays there");
+        assert_eq!(legs_of(&bed, &ack(f.client, 40001, f.any, 80, 1), R::FwdEstablished), known, "no flow moves");
+
+        // All are in doubt: placed as if none was.
+        let address = address(&bed, &second);
+        bed.router.doubt(address, true).unwrap();
+        let placed = legs_of(&bed, &syn(f.client, 40003, f.any, 80), R::FwdNew);
+        assert!(pair_of(&placed), "{placed:?}");
+    }
+}
+
+#[test]
 fn who_has_no_second_choice_or_needs_none_gets_one_header() {
     for f in FAMILIES {
         let mut bed = paired();

@@ -2,6 +2,7 @@
 //! the data plane.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,13 @@ impl<P: Plane> Core<P> {
         let answer = what(self.fleet.registry_mut());
         self.follow_registry(now);
         answer
+    }
+
+    /// Whether the last keepalives to a host have no answer. It is not waited for what that means: new connections pass by it.
+    pub fn doubt(&mut self, name: &NodeName, tunnel: IpAddr, is_doubted: bool) {
+        if let Err(error) = self.plane.doubt(tunnel, is_doubted) {
+            tracing::warn!(host = %name, is_doubted, "the tables do not follow a doubt: {error:#}");
+        }
     }
 
     /// Lets the registry do what is due.

@@ -55,6 +55,11 @@ impl Plane for Recorder {
         Ok(0)
     }
 
+    fn doubt(&mut self, tunnel: IpAddr, is_doubted: bool) -> Result<()> {
+        self.done.push(format!("doubt {tunnel} {is_doubted}"));
+        Ok(())
+    }
+
     fn packets(&self) -> Result<BTreeMap<NodeName, u64>> {
         Ok(self.packets.clone())
     }
