@@ -9,6 +9,7 @@ mod changes;
 mod core;
 mod figures;
 mod flow_keys;
+mod half_open;
 mod mirroring;
 mod orders;
 mod plane;
@@ -39,6 +40,7 @@ pub use self::core::{Core, Loaded, Neighbour};
 use self::core::{HOLD, Hours, Output};
 use self::figures::Figures;
 use self::flow_keys::Keyring;
+pub use self::half_open::Ending;
 pub use self::mirroring::Mirrors;
 pub use self::orders::Order;
 pub use self::plane::Plane;
@@ -128,6 +130,7 @@ struct Daemon {
     mirrors: Mirrors,
     /// Flows that nobody here knows, and whom else there is to ask.
     searching: Searching,
+    ending: Ending,
     /// Whoever asked for the reload that is being decided.
     waiting: Option<Call>,
     /// Whether systemd was told that we are up.
@@ -181,6 +184,7 @@ impl Daemon {
             claims: recovery::Claims::default(),
             mirrors: Mirrors::new(now),
             searching,
+            ending: Ending::default(),
             waiting: None,
             is_ready: false,
         })
@@ -199,6 +203,7 @@ impl Daemon {
             self.carry_out();
             self.mirror(begun);
             self.search(begun);
+            self.end_half_open(begun);
             self.keep_keys(begun);
             if self.announce() {
                 return self.stop().await;
@@ -244,6 +249,7 @@ impl Daemon {
             self.announcing.as_ref().map(Announcing::due),
             self.mirrors.due(),
             self.searching.due(),
+            self.ending.due(),
             self.keyring.as_ref().map(Keyring::due),
         ];
         let deadline = others.into_iter().flatten().fold(deadline, Instant::min);
@@ -279,6 +285,7 @@ impl Daemon {
                         &self.mirrors.received(),
                         &self.searching,
                         self.adverts.counts(),
+                        self.ending.counters(),
                         self.keyring.as_ref().map(Keyring::epoch),
                     ),
                     show::What::Mirror => {

@@ -101,6 +101,13 @@ impl Sender {
         Ok(Self { v4: raw(Domain::IPV4)?, v6: raw(Domain::IPV6)? })
     }
 
+    /// Sends a whole datagram as it is.
+    pub fn send_plain(&self, to: IpAddr, datagram: &[u8]) -> io::Result<()> {
+        let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
+        // The address is for the route; the header's counts. Raw IPv6 takes no port.
+        socket.send_to(datagram, &SocketAddr::new(to, 0).into()).map(drop)
+    }
+
     /// Sends a datagram to a tunnel address, from one of the registered prefixes.
     pub fn send(&self, sources: &[IpNet], to: IpAddr, datagram: &[u8], label: Label) -> io::Result<()> {
         let prefix = sources.iter().find(|net| net.addr().is_ipv4() == to.is_ipv4());
@@ -110,9 +117,7 @@ impl Sender {
         let ends = (outer_source(*prefix, label.entropy), to);
         put_header(&mut packet, ends, protocol_of(is_ipv4), datagram.len(), label);
         packet.extend(datagram);
-        let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
-        // The address is for the route; the header's counts. Raw IPv6 takes no port.
-        socket.send_to(&packet, &SocketAddr::new(to, 0).into()).map(drop)
+        self.send_plain(to, &packet)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod conversation;
 pub mod echoes;
 pub mod epochs;
+pub mod half_open;
 pub mod limit;
 pub mod mirror;
 pub mod registry;

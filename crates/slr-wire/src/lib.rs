@@ -12,11 +12,13 @@
 //! - What may exceed one frame or datagram is split where it is made and joined where it arrives: [`AdvertPart::split`],
 //!   [`Roster::split`], [`Rings::split`], and [`Assembly`].
 //!
-//! What hosts tell routers by way of their clients is [`FlowAdvert`], with keys that [`FlowSecret`] makes.
+//! What hosts tell routers by way of their clients is [`FlowAdvert`], with keys that [`FlowSecret`] makes; [`datagram`] has what is sent
+//! to clients.
 //!
 //! Nothing here reads a clock, does I/O or owns a thread.
 
 pub mod bounds;
+pub mod datagram;
 
 mod advert;
 mod assembly;

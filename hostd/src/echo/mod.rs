@@ -11,7 +11,6 @@
 //!
 //! [`Echoes`]: slr_session::echoes::Echoes
 
-mod datagram;
 mod keys;
 mod sockets;
 mod worker;

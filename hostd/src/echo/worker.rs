@@ -11,12 +11,12 @@ use nix::sys::time::TimeSpec;
 use slr_dataplane::host::{StallKind, Sweeper, TcpState};
 use slr_model::{FlowKey, NodeName};
 use slr_session::echoes::{Due, Echoes, Output, Rates};
-use slr_wire::FlowKeys;
+use slr_wire::{FlowKeys, datagram};
 use tokio::sync::watch;
 
 use super::keys::Keys;
 use super::sockets::Sockets;
-use super::{Report, datagram};
+use super::Report;
 
 /// Between two sweeps while flows speak: what a stall is found late by.
 const SWEEP_EVERY: Duration = Duration::from_millis(10);
@@ -158,7 +158,8 @@ impl Worker {
             match output {
                 Output::Ask { serial, flows } => self.ask(serial, &flows),
                 Output::Nudge { flow, state } => {
-                    if let Some(segment) = datagram::nudge(flow, state) {
+                    let sequence = state.snd_una.wrapping_sub(1);
+                    if let Some(segment) = datagram::nudge(flow, sequence, state.rcv_nxt, state.timestamps) {
                         self.send(flow, &segment);
                     }
                 }

@@ -52,6 +52,11 @@ impl Searching {
         Ok(Self { search: Search::default(), orphans, sender, routers: BTreeMap::new(), sent: Sent::default() })
     }
 
+    /// What datagrams are sent with.
+    pub(super) fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
     /// When [`Daemon::search`] has something to do.
     pub fn due(&self) -> Option<Instant> {
         self.search.poll_timeout()

@@ -271,6 +271,7 @@ impl Daemon {
                     }
                 }
                 Effect::Watch => self.watch(),
+                Effect::Lost(host) => self.ending.lost(host, Instant::now()),
                 Effect::Save => self.save(),
                 Effect::ToPeer(name, message) => {
                     if let Some(control) = &self.control {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use slr_daemon::table::Table;
 use slr_dataplane::reason::RouterReason;
 use slr_dataplane::router::{Mirrored, Router};
+use slr_session::half_open;
 
 use crate::daemon::Searching;
 use crate::recovery::{Adverts, Claims};
@@ -27,6 +28,8 @@ pub struct Recovery {
     pub search: Search,
     /// Flows that hosts told of by way of their clients.
     pub adverts: AdvertRows,
+    /// Connections of hosts that are down.
+    pub half_open: HalfOpenRows,
     /// Epoch of the keys that this is signed with; `None`: without [control].
     pub flow_epoch: Option<u32>,
 }
@@ -113,6 +116,15 @@ pub struct AdvertRows {
     pub refused: BTreeMap<String, u64>,
 }
 
+/// Of hosts that are down.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HalfOpenRows {
+    /// Segments that clients were sent, so that they speak and their connection ends; up to two of a connection.
+    pub nudged: u64,
+    /// Connections that were too many at once.
+    pub refused: u64,
+}
+
 /// What the daemon knows.
 pub fn answer(
     router: &Router,
@@ -120,6 +132,7 @@ pub fn answer(
     mirrored: &Mirrored,
     searching: &Searching,
     adverts: &Adverts,
+    half_open: half_open::Counters,
     flow_epoch: Option<u32>,
 ) -> Result<Value> {
     let (search, sent) = searching.counters();
@@ -155,6 +168,7 @@ pub fn answer(
             sent_on: adverts.sent_on,
             refused: adverts.refused().map(|(why, flows)| (why.to_owned(), flows)).into(),
         },
+        half_open: HalfOpenRows { nudged: half_open.nudged, refused: half_open.refused },
         flow_epoch,
         search: Search {
             found: search.found,
@@ -175,7 +189,7 @@ pub fn answer(
 /// For people.
 pub fn table(answer: &Recovery) -> String {
     let mut table = Table::new(["what", "count", "unit"]);
-    let Recovery { orphans, rungs, claims, mirrored, search, adverts, flow_epoch } = answer;
+    let Recovery { orphans, rungs, claims, mirrored, search, adverts, half_open, flow_epoch } = answer;
     for (what, count, unit) in [
         ("orphans sent through the hosts of their slot", orphans.chain, "packets"),
         ("orphans sent where the ring points", orphans.ring, "packets"),
@@ -200,6 +214,8 @@ pub fn table(answer: &Recovery) -> String {
         ("packets held in vain", search.lost, "packets"),
         ("flows that others asked about, known", search.answered, "flows"),
         ("flows that others asked about, not known", search.denied, "flows"),
+        ("clients of hosts that went down, asked to speak so that their connection ends", half_open.nudged, "packets"),
+        ("the same, too many at once", half_open.refused, "flows"),
         ("claims of flows that were pinned there already", claims.known, "flows"),
         ("flows that other members of the cluster told of, pinned", mirrored.pinned, "flows"),
     ] {

@@ -1,7 +1,7 @@
 //! The core's part in the control plane: what sessions and keepalives say goes to the registry, what follows from it to
 //! the data plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -187,6 +187,11 @@ impl<P: Plane> Core<P> {
         if targets(&hops) != targets(&self.hops) {
             self.effects.push_back(Effect::Watch);
         }
+        let down = |hops: &[Hop]| -> BTreeSet<NodeName> {
+            hops.iter().filter(|hop| hop.state == HostState::Down).map(|hop| hop.name.clone()).collect()
+        };
+        let (before, now_down) = (down(&self.hops), down(&hops));
+        self.effects.extend(now_down.difference(&before).cloned().map(Effect::Lost));
         self.hops = hops;
         if settings.control.as_ref().is_some_and(|control| !control.parents.is_empty()) {
             let advert = self.fleet.advert(settings, self.is_draining, self.cluster_size());

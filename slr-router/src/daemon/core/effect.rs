@@ -19,6 +19,8 @@ pub enum Effect {
     RefusePeer(NodeName, String),
     /// Advertise this to the parents.
     Offer(Advert),
+    /// A host went down, and its flows are un-pinned.
+    Lost(NodeName),
     /// Write down what a restart goes on from.
     Save,
 }

@@ -1,8 +1,7 @@
-//! Bytes of what is sent to clients from virtual addresses: the IP header, and the segment that draws an acknowledgement.
+//! Bytes of what nodes send to clients from virtual addresses: the IP header, and the segment that draws an acknowledgement.
 
 use std::net::{IpAddr, SocketAddr};
 
-use slr_dataplane::host::TcpState;
 use slr_model::FlowKey;
 
 const TTL: u8 = 64;
@@ -22,23 +21,24 @@ pub fn icmp(from: IpAddr, to: IpAddr, message: &[u8]) -> Vec<u8> {
     with_header(from, to, protocol, message)
 }
 
-/// A keepalive (RFC 9293 3.8.4): a segment without data whose number the client has acknowledged already, so that it is not acceptable and
-/// must be answered with an acknowledgement at once (RFC 9293 3.10.7.4). `None` for what is no TCP flow.
-pub fn nudge(flow: FlowKey, state: TcpState) -> Option<Vec<u8>> {
+/// A segment without data that is not acceptable (RFC 9293 3.10.7.4), so that the client must answer it with an acknowledgement at once,
+/// which has both of its numbers. `sequence` is one that the client has acknowledged already: the one before what it waits for, as in
+/// a keepalive (RFC 9293 3.8.4), or any that is likely out of its window. `None` for what is no TCP flow.
+pub fn nudge(flow: FlowKey, sequence: u32, acknowledged: u32, timestamps: Option<(u32, u32)>) -> Option<Vec<u8>> {
     if flow.protocol() != slr_model::Protocol::Tcp {
         return None;
     }
     let (from, to) = (flow.virtual_host(), flow.client());
-    let options = if state.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
+    let options = if timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
     let mut segment = Vec::with_capacity(TCP_HEADER_LEN + options);
     segment.extend(from.port().to_be_bytes());
     segment.extend(to.port().to_be_bytes());
-    segment.extend(state.snd_una.wrapping_sub(1).to_be_bytes());
-    segment.extend(state.rcv_nxt.to_be_bytes());
+    segment.extend(sequence.to_be_bytes());
+    segment.extend(acknowledged.to_be_bytes());
     segment.extend([((TCP_HEADER_LEN + options) / 4) as u8 * 16, TCP_ACK]);
     segment.extend(WINDOW.to_be_bytes());
     segment.extend([0; 4]); // checksum, urgent pointer
-    if let Some((value, echo)) = state.timestamps {
+    if let Some((value, echo)) = timestamps {
         segment.extend([1, 1, 8, 10]);
         segment.extend(value.to_be_bytes());
         segment.extend(echo.to_be_bytes());
@@ -97,10 +97,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nudge_is_a_segment_just_before_what_the_client_waits_for() {
-        let state = TcpState { snd_una: 1_000, rcv_nxt: 77, timestamps: None };
+    fn a_nudge_is_a_segment_without_data() {
         let flow: FlowKey = "tcp 198.51.100.7:40000 > 192.0.2.9:80".parse().unwrap();
-        let datagram = nudge(flow, state).unwrap();
+        let datagram = nudge(flow, 999, 77, None).unwrap();
         let expected = pkt().ipv4("192.0.2.9", "198.51.100.7").tcp(80, 40000).seq(999).ack(77).flags(ACK).build();
         assert_eq!(datagram[20..34], expected[20..34]);
         assert_eq!(datagram.len(), 40);
@@ -109,13 +108,12 @@ mod tests {
 
     #[test]
     fn it_has_time_stamps_if_the_connection_has() {
-        let state = TcpState { snd_una: 0, rcv_nxt: 77, timestamps: Some((0x0102_0304, 9)) };
         let flow: FlowKey = "tcp [2001:db8::7]:40000 > [2001:db8:1::9]:80".parse().unwrap();
-        let datagram = nudge(flow, state).unwrap();
-        assert_eq!(datagram[40 + 4..40 + 8], u32::MAX.to_be_bytes(), "numbers wrap");
+        let datagram = nudge(flow, u32::MAX, 77, Some((0x0102_0304, 9))).unwrap();
+        assert_eq!(datagram[40 + 4..40 + 8], u32::MAX.to_be_bytes());
         assert_eq!(datagram[40 + 20..], [1, 1, 8, 10, 1, 2, 3, 4, 0, 0, 0, 9]);
         assert_eq!(checksum(pseudo_header(flow.virtual_host(), flow.client(), 32) + sum(&datagram[40..])), 0);
         let udp: FlowKey = "udp [2001:db8::7]:40000 > [2001:db8:1::9]:80".parse().unwrap();
-        assert_eq!(nudge(udp, state), None);
+        assert_eq!(nudge(udp, 1, 1, None), None);
     }
 }
