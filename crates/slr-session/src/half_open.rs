@@ -57,7 +57,8 @@ impl HalfOpen {
 
     /// When [`HalfOpen::poll`] has something.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let next = [&self.first, &self.again].into_iter().filter_map(|queue| queue.front().map(|(due, _)| *due)).min()?;
+        let next =
+            [&self.first, &self.again].into_iter().filter_map(|queue| queue.front().map(|(due, _)| *due)).min()?;
         Some(self.paced_at.map_or(next, |at| next.max(at)))
     }
 
@@ -106,7 +107,11 @@ mod tests {
     }
 
     /// Lets time pass; when which were nudged, in milliseconds.
-    fn run(half_open: &mut HalfOpen, begun: Instant, is_over: impl Fn(&FlowKey) -> bool) -> Vec<(u128, Vec<(FlowKey, u32)>)> {
+    fn run(
+        half_open: &mut HalfOpen,
+        begun: Instant,
+        is_over: impl Fn(&FlowKey) -> bool,
+    ) -> Vec<(u128, Vec<(FlowKey, u32)>)> {
         let mut seen = Vec::new();
         while let Some(at) = half_open.poll_timeout() {
             let nudged = half_open.poll(at, &is_over);

@@ -14,9 +14,9 @@ use slr_session::echoes::{Due, Echoes, Output, Rates};
 use slr_wire::{FlowKeys, datagram};
 use tokio::sync::watch;
 
+use super::Report;
 use super::keys::Keys;
 use super::sockets::Sockets;
-use super::Report;
 
 /// Between two sweeps while flows speak: what a stall is found late by.
 const SWEEP_EVERY: Duration = Duration::from_millis(10);

@@ -111,6 +111,8 @@ impl Daemon {
         snapshot.recovered.push(("echo", adverts.pinned()));
         snapshot.adverts = vec![("pinned", adverts.pinned()), ("known", adverts.claims.data_plane.known)];
         snapshot.adverts.extend(adverts.refused());
+        let half_open = self.ending.counters();
+        snapshot.half_open = vec![("nudged", half_open.nudged), ("refused", half_open.refused)];
         snapshot.flow_epoch = self.keyring.as_ref().map(Keyring::epoch);
         snapshot.flow_epochs_refused = self.keyring.as_ref().map(Keyring::refused);
         snapshot.claims = vec![("pinned", claimed.pinned), ("known", claimed.known)];

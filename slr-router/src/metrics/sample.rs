@@ -46,6 +46,7 @@ pub fn sample() -> Snapshot {
         recovered: vec![("mirror", 80), ("same-answer", 90), ("chain", 30), ("whohas", 7)],
         claims: vec![("pinned", 120), ("known", 3), ("owned", 1)],
         adverts: vec![("pinned", 1), ("owned", 1)],
+        half_open: vec![("nudged", 2), ("refused", 0)],
         flow_epoch: Some(7),
         flow_epochs_refused: Some(1),
         mirrors: vec![Mirror {

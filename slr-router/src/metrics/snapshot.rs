@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub claims: Vec<(&'static str, u64)>,
     /// Flows that hosts told of by way of their clients, by what became of them.
     pub adverts: Vec<(&'static str, u64)>,
+    /// Connections of hosts that went down, by what was done.
+    pub half_open: Vec<(&'static str, u64)>,
     /// Epoch of flow keys, and how often another router told of one that is too far ahead.
     pub flow_epoch: Option<u32>,
     pub flow_epochs_refused: Option<u64>,

@@ -119,6 +119,7 @@ impl Snapshot {
         each(text, &name::RECOVERED, &self.recovered, |s, (rung, n)| s.add(&[rung], *n));
         each(text, &name::CLAIMS, &self.claims, |s, (result, n)| s.add(&[result], *n));
         each(text, &name::ADVERTS, &self.adverts, |s, (result, n)| s.add(&[result], *n));
+        each(text, &name::HALF_OPEN, &self.half_open, |s, (result, n)| s.add(&[result], *n));
         each(text, &name::FLOW_EPOCH, self.flow_epoch.as_slice(), |s, epoch| s.add(&[], u64::from(*epoch)));
         each(text, &name::FLOW_EPOCHS_REFUSED, self.flow_epochs_refused.as_slice(), |s, n| s.add(&[], *n));
         each(text, &name::MIRROR_STATE, &self.mirrors, |s, mirror| {

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
+use slr_testkit::acceptance::allowed;
 use slr_testkit::{eventually, require_root};
 use xtask::drills;
 use xtask::pair::{Kind, Pair, SLRS};
@@ -37,6 +38,26 @@ fn a_drain_loses_nothing_and_a_crash_loses_the_dead_servers_flows() {
     let number = |name: &str| pass["total"][name].as_u64().unwrap();
     let lost = number("flows") - number("survived") - number("untested");
     assert!(lost > 0 && number("survived") > lost / 2, "some of the three hosts' flows: {}", pass["total"]);
+}
+
+/// Nobody answers a client that only listens to a host that is dead, so that its router has to make it speak.
+#[test]
+fn every_connection_of_a_dead_host_ends_by_a_reset_and_new_ones_pass_by_it() {
+    require_root();
+    let site = drills::site("drills-dead").unwrap();
+    let drill = drills::drill(site.lab(), "c1", "host-failure", &WORDS.replace("120", "300"), None).unwrap();
+    let pass = &drill["measured"];
+    let ends = |kind: &str| ["flows", "survived", "reset"].map(|end| pass["kinds"][kind][end].as_u64().unwrap());
+    for kind in ["download", "upload", "interactive", "keepalive", "idle"] {
+        let [flows, survived, reset] = ends(kind);
+        let untested = pass["kinds"][kind]["untested"].as_u64().unwrap_or_default();
+        assert_eq!(survived + reset + untested, flows, "{kind}: {} {}", pass["kinds"][kind], pass["examples"]);
+    }
+    assert!(ends("download")[2] > 2, "a third of 30 were on the dead host: {}", pass["kinds"]["download"]);
+    let within = allowed(Duration::from_secs(3)).as_micros() as u64;
+    assert!(pass["total"]["end_us"]["max"].as_u64().unwrap() < within, "{}", pass["total"]);
+    let (new, within) = (&pass["new_flows"], allowed(Duration::from_millis(1_500)).as_micros() as u64);
+    assert!(new["failed"] == 0 && new["first_progress_us"]["max"].as_u64().unwrap() < within, "{new}");
 }
 
 /// Flows that a rung of an SLR saved in a drill.

@@ -21,7 +21,8 @@ impl Router {
     /// Begins a walk over the TCP connections that these hosts had through this member until they went down, but for those that have
     /// ended.
     pub fn walk_lost_flows(&self, hosts: &[NodeName]) -> Result<LostFlows, MapError> {
-        let hops = self.hop_names().into_iter().filter(|(_, name)| hosts.contains(name)).map(|(id, _)| id.get()).collect();
+        let hops =
+            self.hop_names().into_iter().filter(|(_, name)| hosts.contains(name)).map(|(id, _)| id.get()).collect();
         Ok(LostFlows { walk: PinWalk::begin(&self.tables)?, hops })
     }
 

@@ -1,7 +1,8 @@
 //! A service of a host goes down and the host does not: its flows are forgotten, and no others.
 
 use slr_dataplane::reason::RouterReason as R;
-use slr_dataplane::router::{Router, RouterOptions};
+use slr_dataplane::router::{Part, Router, RouterOptions};
+use slr_model::{FlowKey, HostState};
 
 use crate::common::site;
 use crate::common::{Bed, site::remove_host};
@@ -116,6 +117,42 @@ fn flows_of_an_earlier_owner_of_the_index_are_not_counted_as_the_new_ones() {
     bed.change(|desired| *desired = scene::desired());
     pin(&bed, ends, PINNED + 1, To::Tcp(80));
     assert_eq!(bed.router.unpin(&name("a"), &key("tcp/80", ends.2)).expect("flows can be forgotten"), 1);
+}
+
+/// What a walk finds of hosts that went down.
+fn lost(bed: &Bed, hosts: &[&str]) -> Vec<String> {
+    let hosts: Vec<_> = hosts.iter().map(|host| name(host)).collect();
+    let mut walk = bed.router.walk_lost_flows(&hosts).expect("a walk begins");
+    let mut found = Vec::new();
+    loop {
+        match bed.router.next_lost_flows(&mut walk).expect("it goes on") {
+            Part::Read(flows) => found.extend(flows.iter().map(ToString::to_string)),
+            Part::NotYet => std::thread::yield_now(),
+            Part::Over => break,
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn connections_of_a_host_that_went_down_are_found_until_they_are_another_hosts() {
+    for (ends, other) in FAMILIES.into_iter().zip(OTHER) {
+        let mut bed = full(ends, other);
+        assert_eq!(lost(&bed, &["a", "b"]), [""; 0], "nobody is down");
+        bed.change(|desired| site::host_mut(desired, "a").state = HostState::Down);
+        assert_eq!(lost(&bed, &["b"]), [""; 0]);
+        // Of TCP alone: a client of UDP answers nothing that is not its server's.
+        let of_a = lost(&bed, &["a", "b"]);
+        assert_eq!(of_a.len(), 2 * 2, "{of_a:?}");
+        assert!(of_a.iter().all(|flow| flow.starts_with("tcp") && !flow.ends_with(":8080")), "{of_a:?}");
+        let one: FlowKey = of_a[0].parse().expect("a flow");
+        assert!(!bed.router.is_pinned(&one).expect("it is looked up"));
+        let claimed = bed.router.pin_found(&name("b"), one).expect("it is pinned");
+        assert_eq!(claimed.pinned, 1);
+        assert!(bed.router.is_pinned(&one).expect("it is looked up"));
+        assert_eq!(lost(&bed, &["a"]), of_a[1..], "that one has a host again");
+    }
 }
 
 /// Prints what it costs; see docs/measuring.md for what such figures are worth.
