@@ -270,6 +270,8 @@ impl<P: Plane> Core<P> {
                 self.fleet.configure(&loaded.settings, now);
                 self.plan_placing(&loaded, now);
                 self.in_force = Some(loaded);
+                // Whoever came while this was decided is not among those that are watched for it.
+                self.effects.push_back(Effect::Watch);
                 Output::InForce(Box::new(changes))
             }
             Err(error) => Output::Refused(error),

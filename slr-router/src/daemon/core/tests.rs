@@ -317,6 +317,18 @@ fn joins(core: &mut Core<Recorder>, now: Instant) {
     core.tell(now, |registry| registry.path(&"h4".parse().unwrap(), alive, now));
 }
 
+/// The edge watches for a proposal alone while it is decided.
+#[test]
+fn a_host_that_comes_while_a_change_is_decided_is_watched_afterwards() {
+    let now = Instant::now();
+    let mut core = running(now);
+    core.propose(loaded("[\"wan0\", \"lan0\"]"), 2, now);
+    joins(&mut core, now);
+    while core.poll_effect().is_some() {}
+    let Some(Output::InForce(_)) = core.handle_report(report(2, Some(1), Some(2)), now) else { panic!() };
+    assert!(std::iter::from_fn(|| core.poll_effect()).any(|effect| effect == Effect::Watch));
+}
+
 /// A daemon that is killed leaves its tables to the next one, which reads the hosts' names from the file: what it does not find there, it
 /// takes out, and its flows with it.
 #[test]

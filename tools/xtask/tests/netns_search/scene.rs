@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use slr_testkit::eventually;
+use slr_testkit::{eventually, holds_within};
 use xtask::load::start_servers;
 use xtask::pair::{HOSTS, Kind, Pair, PairOptions};
 
@@ -37,10 +37,14 @@ pub fn neighbours(prefix: &str) -> Pair {
     await_chains(&pair);
     // Whoever is met has its tunnel resolved; then flows can go through it.
     for (slr, other) in [("slr1", "slr2"), ("slr2", "slr1")] {
-        eventually(SOON, "the neighbour is a hop", || {
-            let hops = pair.show(slr, "hops").unwrap();
-            hops.as_array().unwrap().iter().any(|hop| hop["host"] == other && hop["up"] == true)
-        });
+        let hops = || pair.show(slr, "hops").unwrap();
+        let is_hop = || hops().as_array().unwrap().iter().any(|hop| hop["host"] == other && hop["up"] == true);
+        assert!(
+            holds_within(SOON, is_hop),
+            "{slr} does not reach {other}: {} {}",
+            hops(),
+            pair.daemon(slr).unwrap().log_tail()
+        );
     }
     pair
 }
