@@ -325,7 +325,11 @@ fn a_host_that_comes_while_a_change_is_decided_is_watched_afterwards() {
     core.propose(loaded("[\"wan0\", \"lan0\"]"), 2, now);
     joins(&mut core, now);
     while core.poll_effect().is_some() {}
-    let Some(Output::InForce(_)) = core.handle_report(report(2, Some(1), Some(2)), now) else { panic!() };
+    // It is waited for as well, but nobody resolves it.
+    assert!(core.handle_report(report(2, Some(1), Some(2)), now).is_none());
+    while !matches!(core.handle_timeout(core.poll_timeout().unwrap()), Some(Output::InForce(_))) {
+        assert_eq!(core.poll_effect().filter(|effect| *effect == Effect::Watch), None, "not before");
+    }
     assert!(std::iter::from_fn(|| core.poll_effect()).any(|effect| effect == Effect::Watch));
 }
 
