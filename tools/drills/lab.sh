@@ -69,6 +69,23 @@ orphans() {
 		sed -n 's/.*"orphans":{"chain":\([0-9]*\),"ring":\([0-9]*\),"dropped":\([0-9]*\),.*/\1 + \2 + \3/p'
 }
 floods() { before=$(($(orphans "$1"))); sleep 0.1; test $(($(orphans "$1"))) -gt $((before + 10)); }
+# forge SLR RATE: forged answers to augmented echoes into that SLR, so many a second, until forge_ends or for four minutes; once it refuses
+# nine tenths of them a second. They come from the wire itself: no client of the lab sends as many.
+forge() {
+	epoch=$(router "$1" show recovery --json | tr -d ' \n' | sed -n 's/.*"flow_epoch":\([0-9]*\).*/\1/p')
+	retry 5 lab spawn "$1" forge -- "$bin/xtask" forge "$1" 10.0.101.9 192.0.2.10 --run "$SLR_LAB_RUN" \
+		--rate "$2" --lasts 240 --epoch "$epoch"
+	retry 10 forges "$1" $(($2 * 9 / 10))
+}
+forge_ends() { lab signal "$1" forge SIGTERM; }
+forged() {
+	router "$1" show counters --json | tr -d ' \n' | sed -n 's/.*"reason":"drop_advert_mac"[^}]*"packets":\([0-9]*\).*/\1/p'
+}
+# forges SLR RATE: does it refuse that many forged answers a second?
+forges() {
+	before=$(forged "$1"); sleep 1
+	test $(($(forged "$1") - before)) -ge "$2"
+}
 slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
 # stalls MS: how long clients may be silent that owe something, at all hosts from now on; nothing: as it is configured.
 stalls() {

@@ -114,6 +114,21 @@ int slr_generate_flows(struct xdp_md *ctx)
 	return bpf_redirect(cfg->ifindex, 0);
 }
 
+/* The same packet again and again. */
+SEC("xdp")
+int slr_repeat(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 zero = 0;
+	struct load_settings *cfg = bpf_map_lookup_elem(&load_config, &zero);
+
+	if (!cfg || data + ETH_HLEN > end)
+		return XDP_ABORTED;
+	for (int i = 0; i < ETH_HLEN; i++)
+		((__u8 *)data)[i] = cfg->eth[i];
+	return bpf_redirect(cfg->ifindex, 0);
+}
+
 /* Sends back what it gets: what the veth pair, the generator and the sink cost by themselves. */
 SEC("xdp")
 int slr_reflect(struct xdp_md *ctx)

@@ -169,6 +169,7 @@ pub struct Load {
 }
 
 const FLOW_GENERATOR: &str = "slr_generate_flows";
+const REPEATER: &str = "slr_repeat";
 /// Frames that the kernel keeps in flight at once: what NAPI takes in one turn.
 const LIVE_BATCH: u32 = 64;
 
@@ -198,6 +199,11 @@ impl Load {
         self.loaded.program(FLOW_GENERATOR).expect("the object has this program")
     }
 
+    /// The program behind [`Load::repeat`], to be attached likewise.
+    pub fn repeater(&self) -> BorrowedFd<'_> {
+        self.loaded.program(REPEATER).expect("the object has this program")
+    }
+
     /// Counts frames and drops them.
     pub fn sink(&self) -> BorrowedFd<'_> {
         self.loaded.program("slr_sink").expect("the object has this program")
@@ -219,6 +225,11 @@ impl Load {
     pub fn send_flows(&self, flows: &load_flows, packet: &[u8], frames: u32) -> io::Result<()> {
         self.flows.put(&0, flows).map_err(io::Error::other)?;
         self.send_by(FLOW_GENERATOR, packet, frames)
+    }
+
+    /// Likewise, the same packet again and again, to the interface of [`Load::configure`].
+    pub fn repeat(&self, packet: &[u8], frames: u32) -> io::Result<()> {
+        self.send_by(REPEATER, packet, frames)
     }
 
     fn send_by(&self, generator: &str, packet: &[u8], frames: u32) -> io::Result<()> {

@@ -34,13 +34,14 @@ use serde::Deserialize;
 use crate::units::parse_duration;
 
 /// The drills, in the order of `all`.
-pub const DRILLS: [&str; 14] = [
+pub const DRILLS: [&str; 15] = [
     "table-loss",
     "partial-table-loss",
     "slr-failure",
     "slr-failure-lagging",
     "route-change",
     "route-change-flood",
+    "route-change-forged",
     "host-failure",
     "host-drain",
     "server-crash",

@@ -27,13 +27,14 @@ pub enum Place {
 }
 
 /// Drills, and where each is made if nobody says otherwise.
-const DRILLS: [(&str, Place); 14] = [
+const DRILLS: [(&str, Place); 15] = [
     ("table-loss", Place::OneSite),
     ("partial-table-loss", Place::OneSite),
     ("slr-failure", Place::Spare),
     ("slr-failure-lagging", Place::Spare),
     ("route-change", Place::TwoSlr),
     ("route-change-flood", Place::TwoSlr),
+    ("route-change-forged", Place::TwoSlr),
     ("host-failure", Place::OneSite),
     ("host-drain", Place::OneSite),
     ("server-crash", Place::OneSite),

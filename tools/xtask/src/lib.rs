@@ -6,6 +6,7 @@ pub mod carried;
 pub mod drills;
 pub mod faults;
 pub mod flood;
+pub mod forge;
 pub mod knocks;
 pub mod load;
 pub mod paced;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod demo;
 mod drill_task;
 mod flood_task;
+mod forge_task;
 mod thresholds_task;
 
 /// Tasks of the workspace.
@@ -24,6 +25,8 @@ enum Task {
     Drills(drill_task::Options),
     /// Send segments of connections that do not exist from a client of a lab; drills do so beside what they measure.
     Flood(flood_task::Options),
+    /// Send forged answers to augmented echoes into a router of a lab, likewise.
+    Forge(forge_task::Options),
     /// Count the echoes that nothing called for, and the hosts' CPU, at thresholds of a stall and losses of the path.
     Thresholds(thresholds_task::Options),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Drills(options) => drill_task::run(&options).map(|()| true),
         Task::Flood(options) => flood_task::run(&options).map(|()| true),
+        Task::Forge(options) => forge_task::run(&options).map(|()| true),
         Task::Thresholds(options) => thresholds_task::run(&options).map(|()| true),
     };
     match result {
