@@ -12,7 +12,7 @@ use slr_model::{NodeName, ServiceKey};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
 use crate::daemon::Request;
-use crate::{announce, check, daemon, diff, drain, forget, replay, show, unload};
+use crate::{announce, check, daemon, diff, drain, forget, replay, show, trace, unload};
 
 /// Service level router: places the flows of virtual hosts on servers and tunnels them there.
 #[derive(Debug, Parser)]
@@ -83,6 +83,9 @@ enum Command {
         #[command(subcommand)]
         what: forget::What,
     },
+    /// Say what the running router does with a flow, and why: subnet, route, slot, hosts, what is remembered, and what becomes of its next
+    /// packets.
+    Trace(trace::Options),
     /// Feed a capture to the real program, packet by packet, and say what becomes of each.
     Replay(replay::Options),
     /// Take the program off its interfaces and forget flows and tables. The daemon must not be running.
@@ -122,6 +125,7 @@ impl Cli {
             Command::Announce(options) => return announce::run(&options),
             Command::Watchdog { config } => announce::watchdog::run(&config)?,
             Command::Flows { what } => forget::run(what)?,
+            Command::Trace(options) => trace::run(&options)?,
             Command::Replay(options) => replay::run(&options)?,
             Command::Unload { config } => unload::run(&config)?,
         }

@@ -30,7 +30,7 @@ use slr_daemon::admin::{self, Call, Calls};
 use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{log, notify};
 use slr_dataplane::router::{Adoption, Link, Orphan, Router, RouterOptions};
-use slr_model::{NodeName, ServiceKey};
+use slr_model::{FlowKey, NodeName, ServiceKey};
 use slr_wire::Code;
 
 use self::adverts::Adverts;
@@ -55,6 +55,7 @@ use crate::links::{Report, Watcher};
 use crate::recovery;
 use crate::show;
 use crate::state::State;
+use crate::trace;
 
 /// What the admin socket is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,6 +91,11 @@ pub enum Request {
     },
     /// Forget flows.
     ForgetFlows(forget::Which),
+    /// Say what becomes of a flow.
+    Trace {
+        /// Which.
+        flow: FlowKey,
+    },
     /// Say what another configuration would move.
     Diff {
         /// The file.
@@ -300,6 +306,9 @@ impl Daemon {
             Ok(Request::Remove { host }) => self.remove(call, &host),
             Ok(Request::Announce { drain }) => self.drain_announcements(call, drain),
             Ok(Request::ForgetFlows(which)) => self.forget_flows(call, &which),
+            Ok(Request::Trace { flow }) => {
+                call.answer(trace::answer(flow, &self.core).map_err(|error| format!("{error:#}")));
+            }
             Ok(Request::Diff { config }) => self.diff(call, &config),
             Ok(Request::Reload) if self.core.is_deciding() => {
                 call.answer(Err::<(), _>(

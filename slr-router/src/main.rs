@@ -23,6 +23,7 @@ mod recovery;
 mod replay;
 mod show;
 mod state;
+mod trace;
 mod tunnel;
 mod unload;
 

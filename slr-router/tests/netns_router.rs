@@ -240,3 +240,48 @@ fn answers_read_well_and_a_closed_pipe_is_quiet() {
     assert_eq!(error.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&error.stderr).contains("is it running?"));
 }
+
+/// What a trace says of the flow of a socket.
+fn trace(site: &Site, socket: &UdpSocket, more: &[&str]) -> String {
+    let [client, virtual_host] = [socket.local_addr(), socket.peer_addr()].map(|end| end.unwrap().to_string());
+    let output = site.command(&[&["trace", &client, &virtual_host, "udp"], more].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_flow_is_traced_from_before_its_first_datagram_until_its_host_is_down() {
+    let site = Site::new();
+    site.start();
+    let hosts = site.hosts();
+    for socket in flows(&site) {
+        let traced = || -> Value { serde_json::from_str(&trace(&site, &socket, &["--json"])).unwrap() };
+        let before = traced();
+        assert_eq!((&before["known"], &before["first"]["reason"]), (&Value::Null, &"fwd_new".into()), "{before}");
+        let host = before["first"]["hosts"][0].as_str().unwrap().to_owned();
+        assert_eq!(before["route"]["hosts"][0]["host"], *host, "{before}");
+
+        // Somebody watches while it begins.
+        let watched = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| trace(&site, &socket, &["--watch", "3"]));
+            std::thread::sleep(Duration::from_secs(1));
+            speak(std::slice::from_ref(&socket), 2);
+            watching.join().unwrap()
+        });
+        let (at_first, then) = watched.split_once("\nafter ").expect(&watched);
+        assert!(at_first.contains("remembered    no") && at_first.contains("fwd_new"), "{watched}");
+        assert!(then.contains(&format!("at {host}: pinned")) && then.contains("fwd_established"), "{watched}");
+
+        let name = format!("name = \"{host}\"");
+        site.write_hosts(&hosts.replace(&name, &format!("{name}\nstate = \"down\"")));
+        assert!(site.command(&["reload"]).status.success());
+        let after = traced();
+        assert_eq!(after["known"]["host"], Value::Null, "{after}");
+        assert_ne!(after["first"]["hosts"][0], *host, "{after}");
+        site.write_hosts(&hosts);
+        assert!(site.command(&["reload"]).status.success());
+    }
+    let output = site.command(&["trace", "10.0.1.2:5000", "203.0.113.9:7", "udp"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("pass_not_ours") && text.contains("none: "), "{text}");
+}

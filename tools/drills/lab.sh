@@ -86,6 +86,28 @@ forges() {
 	before=$(forged "$1"); sleep 1
 	test $(($(forged "$1") - before)) -ge "$2"
 }
+# healthy: requests of the other client, which go through the second SLR all the time, whatever its flows of the first client meet; until
+# healthy_ends, which tells how they fared and fails if one of them failed or was not answered within a second.
+healthy() {
+	between_c2_and_slr2 add
+	retry 5 lab spawn c2 healthy -- "$bin/probe" run --target 192.0.2.10 --target 2001:db8:100::10 --http-port 8080 \
+		--flow keepalive=50 --think 100ms --timeout 1s --duration 240s --json
+	retry 10 pinned slr2 20
+}
+healthy_ends() {
+	lab signal c2 healthy SIGINT
+	retry 10 grep -q '^}' "$sites/log/c2.healthy.log"
+	between_c2_and_slr2 del
+	of_healthy() { tr -d ' \n' <"$sites/log/c2.healthy.log" | sed -n "s/.*\"total\":{[^}]*\"$1\":\([0-9]*\).*/\1/p"; }
+	echo "healthy flows: $(of_healthy completed) requests answered, $(of_healthy failed) failed" >&2
+	test "$(of_healthy completed)" -gt 0 && test "$(of_healthy failed)" -eq 0
+}
+between_c2_and_slr2() {
+	lab exec internet -- sh -c "
+		ip rule $1 iif to-c2 lookup 77; ip route $1 192.0.2.0/24 via 10.1.2.2 table 77
+		ip -6 rule $1 iif to-c2 lookup 77; ip -6 route $1 2001:db8:100::/48 via fd00:1:2::2 table 77"
+}
+pinned() { test "$(router "$1" show flows --json | grep -c '"pinned": *true')" -ge "$2"; }
 slrs() { for slr in slr1 slr2; do if has_node "$slr" 2>/dev/null; then echo "$slr"; fi; done; }
 # stalls MS: how long clients may be silent that owe something, at all hosts from now on; nothing: as it is configured.
 stalls() {

@@ -36,6 +36,7 @@ mod subnets;
 mod sweep;
 mod tables;
 mod template;
+mod trace;
 mod unpin;
 pub(crate) mod upgrade;
 
@@ -64,6 +65,7 @@ pub use new_pins::{NewPinReader, NewPins};
 pub use own_pins::{OwnPin, OwnPins};
 pub use report::{Counter, FlowCount, FlowStatus, HopStatus, RouteStatus, SubnetStatus, Usage};
 pub use sweep::{SweepPolicy, SweepReport};
+pub use trace::{KnownFlow, Step, Trace, TracedHop, TracedRoute};
 
 use crate::abi;
 use crate::object::{Loaded, Spec};

@@ -144,11 +144,11 @@ impl Site {
         assert!(status.success(), "{status}: {}", self.log());
     }
 
-    /// Runs `slr-router` in the router's namespace; `show` and `reload` find the daemon's socket.
+    /// Runs `slr-router` in the router's namespace; `show`, `reload` and `trace` find the daemon's socket.
     pub fn command(&self, words: &[&str]) -> Output {
         let mut command = self.router.command(EXE);
         command.args(words).current_dir(self.folder.path());
-        if matches!(words[0], "show" | "reload") {
+        if matches!(words[0], "show" | "reload" | "trace") {
             command.arg("--socket").arg(self.socket());
         }
         command.output().unwrap()

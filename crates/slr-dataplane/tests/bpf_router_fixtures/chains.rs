@@ -1,13 +1,12 @@
 //! Orphans where `orphan = "chain"`: a header for each host that the slot remembers, the newest one's outermost.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use slr_dataplane::reason::RouterReason as R;
-use slr_dataplane::router::Desired;
 use slr_model::OrphanPolicy;
-use slr_testkit::packet::{PSH, RST, SYN, fold, ones_complement_sum};
+use slr_testkit::packet::{PSH, RST, SYN};
 
+pub use crate::common::outer::{END_NAME, Leg, legs};
 use crate::common::{Bed, Outcome, site};
 use crate::flows::only;
 use crate::frames::*;
@@ -18,9 +17,6 @@ pub const REASONS: [R; 2] = [R::FwdOrphanChain, R::FwdNewChain];
 pub const SEARCH: u32 = 1;
 const SECOND: u32 = 2;
 
-/// What a [`Leg`] to where chains end is called.
-pub const END_NAME: &str = "the end";
-
 /// A site whose orphans are searched for and whose slots have known nobody but `a`, on a router of its own.
 pub fn searching() -> Bed {
     let mut desired = site::site();
@@ -29,42 +25,6 @@ pub fn searching() -> Bed {
     }
     only(&mut desired, "a");
     Bed::new(desired)
-}
-
-/// One tunnel header: whom it leads to, and its mark.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Leg(pub String, pub u32);
-
-/// Takes a chain apart: its headers from the outermost on, and the client's datagram.
-pub fn legs(packet: &[u8], desired: &Desired) -> (Vec<Leg>, Vec<u8>) {
-    let mut rest = &packet[14..];
-    let mut legs = Vec::new();
-    loop {
-        let v6 = rest[0] >> 4 == 6;
-        let (protocol, length) = if v6 { (rest[6], 40 + word(rest, 4)) } else { (rest[9], word(rest, 2)) };
-        if !matches!(protocol, 4 | 41) {
-            return (legs, rest.to_vec());
-        }
-        assert_eq!(usize::from(length), rest.len(), "each header counts what it carries");
-        let (to, mark): (IpAddr, u32) = if v6 {
-            let label = u32::from_be_bytes([0, rest[1] & 0xf, rest[2], rest[3]]);
-            assert_eq!(rest[7], 64, "hop limit");
-            (Ipv6Addr::from(<[u8; 16]>::try_from(&rest[24..40]).unwrap()).into(), label >> 16)
-        } else {
-            assert_eq!(fold(ones_complement_sum(0, &rest[..20])), 0xffff, "header checksum");
-            assert_eq!((rest[8], word(rest, 6)), (64, 0x4000), "TTL, DF");
-            (Ipv4Addr::from(<[u8; 4]>::try_from(&rest[16..20]).unwrap()).into(), word(rest, 4).into())
-        };
-        let host = desired.hosts.iter().find(|host| host.address == to).map(|host| host.name.to_string());
-        let is_end = desired.chain_ends.contains(&to) || desired.search_ends.contains(&to);
-        let end = is_end.then(|| END_NAME.to_owned());
-        legs.push(Leg(host.or(end).expect("a host of the site, or where chains end"), mark));
-        rest = &rest[if v6 { 40 } else { 20 }..];
-    }
-}
-
-fn word(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// The orphan goes to these hosts, in this order, and is as it was inside.

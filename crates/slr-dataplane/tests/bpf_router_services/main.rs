@@ -9,5 +9,6 @@ mod claims;
 mod mirror;
 mod moved;
 mod scene;
+mod trace;
 mod unpin;
 mod usage;
