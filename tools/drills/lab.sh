@@ -99,7 +99,8 @@ healthy_ends() {
 	retry 10 grep -q '^}' "$sites/log/c2.healthy.log"
 	between_c2_and_slr2 del
 	of_healthy() { tr -d ' \n' <"$sites/log/c2.healthy.log" | sed -n "s/.*\"total\":{[^}]*\"$1\":\([0-9]*\).*/\1/p"; }
-	echo "healthy flows: $(of_healthy completed) requests answered, $(of_healthy failed) failed" >&2
+	echo "healthy flows: $(of_healthy completed) went on to the end, $(of_healthy failed) failed" >&2
+	sed -n '/"failures"/,/]/p' "$sites/log/c2.healthy.log" >&2
 	test "$(of_healthy completed)" -gt 0 && test "$(of_healthy failed)" -eq 0
 }
 between_c2_and_slr2() {
