@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
-use crate::{check, daemon, drain, show, unload};
+use crate::{check, daemon, doctor, drain, show, unload};
 
 /// Host daemon of service level routing: takes clients' datagrams out of tunnels and lets this server's programs answer
 /// them from virtual addresses.
@@ -32,6 +32,9 @@ enum Command {
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
+    /// Say what on this machine breaks or slows hostd, each with the command that mends it. Exit code 0: nothing, 1: something, 2: not
+    /// everything could be looked at.
+    Doctor(doctor::Options),
     /// Show what the running daemon knows.
     Show {
         #[command(subcommand)]
@@ -92,6 +95,7 @@ impl Cli {
         match self.command {
             Command::Run { config } => daemon::run(&config)?,
             Command::Check { config } => return check::run(&config),
+            Command::Doctor(options) => return doctor::run(&options),
             Command::Show { what, output } => show::run(what, &output)?,
             Command::Reload { output } => show::reload(&output)?,
             Command::Drain { wait, timeout, output } => return drain::command::drain(wait, timeout, &output),

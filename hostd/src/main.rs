@@ -14,6 +14,7 @@ mod config;
 mod daemon;
 mod desired;
 mod dial;
+mod doctor;
 mod drain;
 mod echo;
 mod health;

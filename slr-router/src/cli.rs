@@ -12,7 +12,7 @@ use slr_model::{NodeName, ServiceKey};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
 use crate::daemon::Request;
-use crate::{announce, check, daemon, diff, drain, forget, replay, show, trace, unload};
+use crate::{announce, check, daemon, diff, doctor, drain, forget, replay, show, trace, unload};
 
 /// Service level router: places the flows of virtual hosts on servers and tunnels them there.
 #[derive(Debug, Parser)]
@@ -32,6 +32,9 @@ enum Command {
     },
     /// Check a configuration and its hosts file without touching anything. Exit code 0: good, 1: refused, 2: not readable.
     Check(check::Options),
+    /// Say what on this machine breaks or slows the router, each with the command that mends it. Exit code 0: nothing, 1: something, 2: not
+    /// everything could be looked at.
+    Doctor(doctor::Options),
     /// Show what the running daemon knows.
     Show {
         #[command(subcommand)]
@@ -113,6 +116,7 @@ impl Cli {
         match self.command {
             Command::Run { config } => daemon::run(&config)?,
             Command::Check(options) => return check::run(&options),
+            Command::Doctor(options) => return doctor::run(&options),
             Command::Show { what, output } => show::run(&what, &output)?,
             Command::Reload { output } => show::reload(&output)?,
             Command::Diff { config, output } => diff::run(&config, &output)?,

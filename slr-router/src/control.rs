@@ -32,6 +32,17 @@ pub enum News {
     Path(Change),
 }
 
+/// The files that say who this router is, and whom it trusts.
+pub fn trust_files(control: &config::Control) -> TrustFiles {
+    TrustFiles {
+        ca: control.ca.clone(),
+        certificate: control.certificate.clone(),
+        key: control.key.clone(),
+        crl: control.crl.clone(),
+        require_fresh_crl: false,
+    }
+}
+
 /// The control plane's sockets and threads.
 pub struct Control {
     hub: Hub,
@@ -47,13 +58,7 @@ pub struct Control {
 impl Control {
     /// Opens everything that the configuration names.
     pub fn start(settings: &Settings, control: &config::Control) -> Result<Self> {
-        let trust = Trust::load(TrustFiles {
-            ca: control.ca.clone(),
-            certificate: control.certificate.clone(),
-            key: control.key.clone(),
-            crl: control.crl.clone(),
-            require_fresh_crl: false,
-        })?;
+        let trust = Trust::load(trust_files(control))?;
         let incarnation = incarnation();
         let peer = PeerSettings {
             incarnation,

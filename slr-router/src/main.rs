@@ -12,6 +12,7 @@ mod control;
 mod daemon;
 mod desired;
 mod diff;
+mod doctor;
 mod drain;
 mod fleet;
 mod forget;

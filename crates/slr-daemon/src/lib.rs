@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod doctor;
 pub mod log;
 pub mod memory;
 pub mod metrics;
