@@ -117,10 +117,10 @@ impl Examination {
     }
 
     /// Interfaces: whether they are there and run XDP, and whether what tunnels carry fits.
-    pub fn look_at_interfaces(&mut self, interfaces: &[String], wants_native: bool, header: u32, carries_v6: bool) {
+    pub fn look_at_interfaces(&mut self, interfaces: &[String], is_native: bool, header: u32, carries_v6: bool) {
         match machine::links() {
             Ok(links) => {
-                self.look("xdp", Ok(findings::xdp(&links, interfaces, wants_native)));
+                self.look("xdp", Ok(findings::xdp(&links, interfaces, is_native)));
                 self.look("mtu", Ok(findings::mtu(&links, interfaces, header, carries_v6)));
             }
             Err(error) => self.look("interfaces", Err::<Vec<_>, _>(error)),
@@ -143,11 +143,11 @@ impl Examination {
         self.look("ways", found.map(|found| found.into_iter().flatten()));
     }
 
-    /// Warnings that say what is wrong, and after a semicolon what to do.
+    /// Warnings that say what is wrong, and after a semicolon what to do; perhaps by which command.
     pub fn look_at_warnings(&mut self, check: &str, warnings: Result<Vec<String>>) {
         let found = |warning: String| {
             let (what, fix) = warning.split_once("; ").unwrap_or((&warning, "look at the daemon's log"));
-            finding(Severity::Slow, what, fix)
+            finding(Severity::Slow, what, fix.split_once(" with ").map_or(fix, |(_, command)| command))
         };
         let found = warnings.map(|warnings| warnings.into_iter().map(found).collect::<Vec<_>>());
         self.look(check, found);

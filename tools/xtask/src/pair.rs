@@ -143,6 +143,11 @@ impl Pair {
         self.options.kind
     }
 
+    /// Who issues the certificates.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// The lab below.
     pub fn lab(&self) -> &Lab {
         &self.lab

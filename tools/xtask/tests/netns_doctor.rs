@@ -60,6 +60,16 @@ fn what_is_wrong_is_named_and_its_fix_mends_it() {
         assert!(holds_within(SOON, || is_well(&pair, node)), "{fault}: its fix mends it: {:#}", examine(&pair, node).1);
     }
 
+    // For people.
+    pair.lab().sh("h1", FAULTS[0].2).unwrap();
+    let words = [program("hostd").unwrap(), "doctor".into(), pair.config_path("h1")];
+    let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
+    let text = String::from_utf8(pair.lab().exec("h1", &words).unwrap().stdout).unwrap();
+    println!("{text}");
+    let fix = "sysctl -w net.ipv4.conf.to-site.rp_filter=2";
+    assert!(text.starts_with("broken: reverse path: ") && text.contains(&format!("\n    {fix}\n")), "{text}");
+    pair.lab().sh("h1", fix).unwrap();
+
     // What only its operator can start again.
     let checks = |pair: &Pair, node: &str| -> Vec<String> {
         let (_, answer) = examine(pair, node);
@@ -82,4 +92,49 @@ fn what_is_wrong_is_named_and_its_fix_mends_it() {
         pair.start(node).unwrap();
         assert!(holds_within(SOON, || is_well(&pair, node)), "{:#}", examine(&pair, node).1);
     }
+}
+
+/// A node's daemon, started by another command than usual.
+fn start_by(pair: &Pair, node: &str, wrapper: &[&str]) -> slr_testkit::lab::Process {
+    let mut command = pair.lab().command(node, wrapper[0]).unwrap();
+    command.args(&wrapper[1..]).arg(program("hostd").unwrap()).args(["run", "--config"]).arg(pair.config_path(node));
+    pair.lab().spawn(node, "hostd-again", command).unwrap()
+}
+
+#[test]
+fn a_daemon_that_may_too_little_or_runs_slowly_or_not_for_long_is_named() {
+    require_root();
+    let mut pair = Pair::up("doctor-daemon", PairOptions::new(Kind::Spare)).unwrap();
+    let said = |pair: &Pair, node: &str| examine(pair, node).1["findings"].to_string();
+    let says = |pair: &Pair, node: &str, words: &[&str]| {
+        let is_said = || words.iter().all(|word| said(pair, node).contains(word));
+        assert!(holds_within(SOON, is_said), "{words:?}: {:#}", examine(pair, node).1);
+    };
+
+    pair.daemon("h1").unwrap().kill().unwrap();
+    let poor = start_by(&pair, "h1", &["setpriv", "--bounding-set", "-net_raw"]);
+    says(&pair, "h1", &["\"daemon\"", "CAP_NET_RAW", "systemctl"]);
+    poor.kill().unwrap();
+    pair.start("h1").unwrap();
+    assert!(holds_within(SOON, || is_well(&pair, "h1")), "{}", said(&pair, "h1"));
+
+    // Another configuration, and nothing left of the program that runs natively.
+    pair.daemon("h2").unwrap().kill().unwrap();
+    let (config, native) = (pair.config_path("h2"), "xdp = \"native\"");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace(native, "xdp = \"generic\"")).unwrap();
+    let unload = format!("{} unload --config {}", program("hostd").unwrap().display(), config.display());
+    pair.lab().sh("h2", &unload).unwrap();
+    let slow = start_by(&pair, "h2", &["env"]);
+    says(&pair, "h2", &["\"xdp\"", "\"slow\"", "generic mode on to-site", "xdp = \\\"native\\\""]);
+    slow.kill().unwrap();
+    pair.lab().sh("h2", &unload).unwrap();
+    pair.start("h2").unwrap();
+    assert!(holds_within(SOON, || is_well(&pair, "h2")), "{}", said(&pair, "h2"));
+
+    // A certificate is due when a third of its life is left.
+    pair.authority().renew("h3", &["--valid-for", "9s"]).unwrap();
+    says(&pair, "h3", &["\"certificate\"", "ends soon", "slr-ca renew h3"]);
+    pair.authority().renew("h3", &[]).unwrap();
+    assert!(is_well(&pair, "h3"), "{}", said(&pair, "h3"));
 }

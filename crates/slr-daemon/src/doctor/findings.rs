@@ -41,8 +41,8 @@ pub fn reverse_path(interface: &str, all: u32, own: u32) -> Option<Finding> {
     })
 }
 
-/// Interfaces that are not there, or down, or do not run XDP as they should.
-pub fn xdp(links: &Value, interfaces: &[String], wants_native: bool) -> Vec<Finding> {
+/// Interfaces that are not there, or down, or do not run XDP as they should. `is_native`: the configuration does not ask for generic mode.
+pub fn xdp(links: &Value, interfaces: &[String], is_native: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     for name in interfaces {
         let Some(link) = link(links, name) else {
@@ -62,7 +62,17 @@ pub fn xdp(links: &Value, interfaces: &[String], wants_native: bool) -> Vec<Find
                     "look at the daemon's log, then restart it: it attaches when it starts, and tries again each 5 s";
                 found.push(finding(Severity::Broken, what, fix));
             }
-            Some(2) if wants_native => {
+            Some(2) if !is_native => {
+                let what = format!(
+                    "XDP runs in generic mode on {name}, as configured: each packet costs a socket buffer first"
+                );
+                found.push(finding(
+                    Severity::Slow,
+                    what,
+                    "set xdp = \"native\" in the configuration, then restart the daemon",
+                ));
+            }
+            Some(2) => {
                 let driver = link["linkinfo"]["info_kind"].as_str().unwrap_or("its driver");
                 let what = format!(
                     "XDP runs in generic mode on {name}: each packet costs a socket buffer first ({driver} does not take it, or not with its \
@@ -252,7 +262,7 @@ mod tests {
         ]);
         let names = ["a", "b", "c", "d"].map(str::to_owned);
         assert_eq!(xdp(&links, &names[..1], true), []);
-        assert_eq!(xdp(&links, &names[1..2], false), []);
+        assert!(xdp(&links, &names[1..2], false)[0].fix.starts_with("set xdp"), "as configured");
         let severities: Vec<_> = xdp(&links, &names, true).into_iter().map(|finding| finding.severity).collect();
         assert_eq!(severities, [Severity::Slow, Severity::Broken, Severity::Broken, Severity::Broken]);
         assert_eq!(fixes(mtu(&links, &names, 40, true)), ["ip link set b mtu 1500", "ip link set c mtu 1500"]);
