@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
 use crate::{check, daemon, doctor, drain, show, unload};
@@ -70,6 +70,12 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Write man pages and shell completions into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// Remove programs, tables, interfaces, routes and changed sysctls. The daemon must not be running.
     Unload {
         /// The configuration, which names the pins and the admin socket.
@@ -100,6 +106,7 @@ impl Cli {
             Command::Reload { output } => show::reload(&output)?,
             Command::Drain { wait, timeout, output } => return drain::command::drain(wait, timeout, &output),
             Command::Undrain { output } => return drain::command::undrain(&output),
+            Command::Manual { dir } => slr_manual::write(<Self as CommandFactory>::command(), &dir)?,
             Command::Unload { config } => unload::run(&config)?,
         }
         Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! `probe` measures a service from its clients' side: what became of each flow, and who answered it.
 //!
-//! It shares no code with what it measures. [`run`] is the client side, [`serve`] a small server side whose answers say
+//! It shares no code with what it measures, but for what writes man pages. [`run`] is the client side, [`serve`] a small server side whose answers say
 //! who they come from; [`drill`] makes failures under `run`'s flows,
 //! [`report`] turns their results into a page; [`wire`] and [`pattern`] are what the two agree on, and [`http`] is their HTTP.
 
@@ -17,7 +17,7 @@ mod wire;
 
 use std::{io, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Measure a service from its clients' side
 #[derive(Parser, Debug)]
@@ -33,6 +33,12 @@ enum Command {
     Serve(serve::ServeArgs),
     Drill(Box<drill::DrillArgs>),
     Report(report::ReportArgs),
+    /// Write man pages and shell completions into a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        dir: std::path::PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
         Command::Drill(args) => drill::drill(&args),
         Command::Report(args) => report::report(&args).map(|()| true),
         Command::Serve(args) => serve::serve(&args).map(|()| true),
+        Command::Manual { dir } => slr_manual::write(Cli::command(), &dir).map(|()| true).map_err(Into::into),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

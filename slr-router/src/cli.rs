@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use slr_daemon::admin;
 use slr_model::{NodeName, ServiceKey};
@@ -91,6 +91,12 @@ enum Command {
     Trace(trace::Options),
     /// Feed a capture to the real program, packet by packet, and say what becomes of each.
     Replay(replay::Options),
+    /// Write man pages and shell completions into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// Take the program off its interfaces and forget flows and tables. The daemon must not be running.
     Unload {
         /// The configuration, which names the pins and the admin socket.
@@ -131,6 +137,7 @@ impl Cli {
             Command::Flows { what } => forget::run(what)?,
             Command::Trace(options) => trace::run(&options)?,
             Command::Replay(options) => replay::run(&options)?,
+            Command::Manual { dir } => slr_manual::write(<Self as CommandFactory>::command(), &dir)?,
             Command::Unload { config } => unload::run(&config)?,
         }
         Ok(ExitCode::SUCCESS)

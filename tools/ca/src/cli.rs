@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use ipnet::IpNet;
 use slr_ca::moment::parse_duration;
 use slr_ca::{
@@ -39,6 +39,12 @@ enum Command {
         days: u32,
         #[command(flatten)]
         crl: CrlOptions,
+    },
+    /// Write man pages and shell completions into a folder.
+    #[command(hide = true)]
+    Manual {
+        /// The folder.
+        folder: PathBuf,
     },
     /// Issue a node's first certificate: NAME.pem, NAME-key.pem, ca.pem and crl.pem in a folder to copy to the node.
     Issue {
@@ -164,6 +170,7 @@ impl Cli {
                     dir.display()
                 ));
             }
+            Command::Manual { folder } => slr_manual::write(<Self as CommandFactory>::command(), &folder)?,
             Command::Issue { role, name, tunnels, subnets, validity, out } => {
                 let valid_for = validity.duration();
                 let request = IssueRequest { role, name, tunnels, subnets, valid_for, now: Moment::now() };
