@@ -28,6 +28,7 @@ mod peers;
 mod process;
 mod reason;
 mod recovery;
+mod remedies;
 mod show;
 mod sockets;
 mod standing;

@@ -24,6 +24,8 @@ pub enum What {
         #[arg(long)]
         all: bool,
     },
+    /// What was dropped, why, and what usually helps.
+    Drops,
     /// Routers and hosts whose tunnels are accepted.
     Peers,
     /// Sessions with the routers that are told what this host serves.
@@ -49,6 +51,7 @@ pub fn run(what: What, output: &Output) -> Result<()> {
             let shown = counters.iter().filter(|counter| all || counter.packets > 0);
             counter_table(shown)
         }),
+        What::Drops => drops(output),
         What::Peers => print(Topic::Peers, output, peers),
         What::Sessions => print(Topic::Sessions, output, sessions),
         What::Services => print(Topic::Services, output, services),
@@ -103,6 +106,26 @@ fn counter_table<'a>(rows: impl Iterator<Item = &'a Counter>) -> Table {
         table.row([c.reason.clone(), c.packets.to_string(), c.bytes.to_string(), c.meaning.clone()]);
     }
     table
+}
+
+/// The drops that happened, most frequent first.
+fn drops(to: &Output) -> Result<()> {
+    let mut drops: Vec<Counter> = admin::request(&to.socket, &Request::Show(Topic::Counters))?;
+    drops.retain(|counter| counter.remedy.is_some() && counter.packets > 0);
+    drops.sort_by_key(|counter| std::cmp::Reverse(counter.packets));
+    if to.json {
+        output::print(serde_json::to_string_pretty(&drops)?);
+    } else if drops.is_empty() {
+        output::print("Nothing was dropped.");
+    } else {
+        let mut table = Table::new(["reason", "packets", "meaning", "what usually helps"]);
+        for c in &drops {
+            let remedy = c.remedy.clone().unwrap_or_default();
+            table.row([c.reason.clone(), c.packets.to_string(), c.meaning.clone(), remedy]);
+        }
+        output::print(table.to_string());
+    }
+    Ok(())
 }
 
 fn peers(rows: &[Peer]) -> Table {

@@ -99,6 +99,9 @@ pub struct Counter {
     pub bytes: u64,
     /// For people.
     pub meaning: String,
+    /// What usually helps; drops only.
+    #[serde(default)]
+    pub remedy: Option<String>,
 }
 
 /// Somebody whose tunnels are accepted.

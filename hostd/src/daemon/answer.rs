@@ -98,6 +98,7 @@ impl Daemon {
             packets: counter.packets,
             bytes: counter.bytes,
             meaning: reason.meaning().to_owned(),
+            remedy: crate::remedies::remedy(reason).map(str::to_owned),
         };
         Ok(self.host.counters()?.into_iter().map(counter).collect())
     }
