@@ -15,7 +15,7 @@ const TOLERANCE: f64 = 0.06;
 /// Silence and the vanish window (docs/failure-model.md), and what a crowded machine takes to look.
 const AVOIDED_WITHIN: Duration = Duration::from_millis(3_000);
 /// What is ordered, advertised and placed in order.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
 
 /// Requests, one connection each; every one must be answered.
 fn request(tiers: &Tiers, target: &str, requests: u64) -> Report {
