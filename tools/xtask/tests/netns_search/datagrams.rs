@@ -89,6 +89,17 @@ fn placed(pair: &Pair, slr: &str) -> u64 {
     recovery(pair, slr)["search"]["placed"].as_u64().unwrap()
 }
 
+/// Stops a daemon, and waits until none of its threads runs any more.
+fn stop(pair: &Pair, slr: &str) {
+    let daemon = pair.daemon(slr).unwrap();
+    daemon.signal(Signal::SIGSTOP).unwrap();
+    let is_stopped = |stat: String| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'));
+    eventually(SOON, "a daemon that is stopped", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        threads.flatten().all(|thread| std::fs::read_to_string(thread.path().join("stat")).is_ok_and(is_stopped))
+    });
+}
+
 #[test]
 fn a_new_udp_flow_is_served_when_all_deny_it_and_when_somebody_is_silent() {
     require_root();
@@ -99,14 +110,14 @@ fn a_new_udp_flow_is_served_when_all_deny_it_and_when_somebody_is_silent() {
     assert_eq!(recovery(&pair, "slr2")["search"]["denied"].as_u64(), Some(NEW as u64), "each is asked about once");
 
     move_to_slr2(&pair);
-    pair.daemon("slr1").unwrap().signal(Signal::SIGSTOP).unwrap();
+    stop(&pair, "slr1");
     let all = begin_many(&pair, "the neighbour is silent");
     pair.daemon("slr1").unwrap().signal(Signal::SIGCONT).unwrap();
     assert!(all[0] >= HELD && all[NEW - 1] < HELD + allowed(Duration::from_millis(100)), "{all:?}");
     assert_eq!(placed(&pair, "slr2"), NEW as u64, "{}", recovery(&pair, "slr2"));
 
     // The daemon that should ask is away: after a moment its program places flows as if there were nobody to ask.
-    pair.daemon("slr2").unwrap().signal(Signal::SIGSTOP).unwrap();
+    stop(&pair, "slr2");
     let _ = begin(&pair);
     let all = begin_many(&pair, "the daemon is away");
     pair.daemon("slr2").unwrap().signal(Signal::SIGCONT).unwrap();
