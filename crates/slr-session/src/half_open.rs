@@ -15,7 +15,7 @@ use slr_model::FlowKey;
 pub const FIRST_AFTER: Duration = Duration::from_millis(700);
 /// From there to the second, in case the first was lost. Linux answers one such segment of a connection in 500 ms.
 pub const AGAIN_AFTER: Duration = Duration::from_millis(600);
-/// How many are nudged at once, and how often: 5,000 a second, which the search for their answers can bear.
+/// How many have their turn at once, and how often: 5,000 a second, which the search for their answers can bear.
 pub const AT_ONCE: usize = 50;
 const EVERY: Duration = Duration::from_millis(10);
 /// Sequence numbers of the two: so far apart that one of them at least is outside the client's window.
@@ -68,21 +68,22 @@ impl HalfOpen {
         if self.paced_at.is_some_and(|at| now < at) {
             return due;
         }
-        while due.len() < AT_ONCE {
-            let Some(flow) = next(&mut self.again, now) else { break };
-            if !is_over(&flow) {
-                due.push((flow, SEQUENCES[1]));
+        for _ in 0..AT_ONCE {
+            let (flow, is_first) = match next(&mut self.again, now) {
+                Some(flow) => (flow, false),
+                None => match next(&mut self.first, now) {
+                    Some(flow) => (flow, true),
+                    None => break,
+                },
+            };
+            self.paced_at = Some(now + EVERY);
+            if is_over(&flow) {
+                continue;
             }
-        }
-        while due.len() < AT_ONCE {
-            let Some(flow) = next(&mut self.first, now) else { break };
-            if !is_over(&flow) {
-                due.push((flow, SEQUENCES[0]));
+            due.push((flow, SEQUENCES[usize::from(!is_first)]));
+            if is_first {
                 self.again.push_back((now + AGAIN_AFTER, flow));
             }
-        }
-        if !due.is_empty() {
-            self.paced_at = Some(now + EVERY);
         }
         self.counters.nudged += due.len() as u64;
         due
