@@ -35,23 +35,19 @@ pub fn remedy(reason: HostReason) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write as _;
-
     use slr_dataplane::reason::Verdict;
+    use slr_testkit::documentation::assert_has_table;
 
     use super::*;
 
     #[test]
     fn every_drop_has_a_remedy_and_the_documentation_has_them_all() {
-        let mut table = String::from("| reason | verdict | meaning | what usually helps |\n|---|---|---|---|\n");
-        for reason in HostReason::ALL {
+        let row = |reason: &HostReason| {
             assert_eq!(remedy(*reason).is_some(), reason.verdict() == Verdict::Drop, "{}", reason.name());
-            let verdict = format!("{:?}", reason.verdict()).to_lowercase();
-            let remedy = remedy(*reason).unwrap_or("—");
-            let _ = writeln!(table, "| `{}` | {verdict} | {} | {remedy} |", reason.name(), reason.meaning());
-        }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");
-        let documented = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(documented.contains(&table), "{path} lacks this table:\n{table}");
+            let (name, remedy) = (format!("`{}`", reason.name()), remedy(*reason).unwrap_or("—"));
+            [name, reason.verdict().as_str().to_owned(), reason.meaning().to_owned(), remedy.to_owned()]
+        };
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");
+        assert_has_table(file, ["reason", "verdict", "meaning", "what usually helps"], HostReason::ALL.iter().map(row));
     }
 }

@@ -28,7 +28,6 @@ use slr_model::NodeName;
 
 use crate::cli::{Output, prefix_or_address};
 use crate::daemon::{Changes, Core, Request};
-pub use rows::verdict_word;
 
 /// What can be shown.
 #[derive(Clone, Debug, Subcommand, Serialize, Deserialize)]

@@ -16,7 +16,6 @@ use slr_session::registry::ServiceState;
 
 use crate::cli::Output;
 use crate::daemon::{Core, Request};
-use crate::show::verdict_word;
 
 /// How often a flow is looked at while it is watched.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -120,7 +119,7 @@ impl From<Step> for Becomes {
     fn from(step: Step) -> Self {
         Self {
             reason: step.reason.name().to_owned(),
-            verdict: verdict_word(step.reason.verdict()).to_owned(),
+            verdict: step.reason.verdict().as_str().to_owned(),
             meaning: step.reason.meaning().to_owned(),
             hosts: step.hosts,
         }

@@ -13,5 +13,17 @@ pub enum Verdict {
     Reply,
 }
 
+impl Verdict {
+    /// The word that people, JSON and metrics have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Pass => "pass",
+            Self::Forward => "forward",
+            Self::Reply => "reply",
+        }
+    }
+}
+
 include!(concat!(env!("OUT_DIR"), "/router_reasons.rs"));
 include!(concat!(env!("OUT_DIR"), "/host_reasons.rs"));

@@ -10,6 +10,7 @@
 //! Tests that need root call [`require_root`] first: they fail where they cannot run.
 
 pub mod acceptance;
+pub mod documentation;
 pub mod emulator;
 pub mod lab;
 pub mod netns;

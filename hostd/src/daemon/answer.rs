@@ -94,7 +94,7 @@ impl Daemon {
     fn counters(&self) -> Result<Vec<Counter>> {
         let counter = |(reason, counter): (slr_dataplane::reason::HostReason, slr_dataplane::host::Counter)| Counter {
             reason: reason.name().to_owned(),
-            verdict: format!("{:?}", reason.verdict()).to_lowercase(),
+            verdict: reason.verdict().as_str().to_owned(),
             packets: counter.packets,
             bytes: counter.bytes,
             meaning: reason.meaning().to_owned(),

@@ -89,7 +89,7 @@ impl Daemon {
         let now = Instant::now();
         let reasons = self.host.counters()?.into_iter().map(|(reason, counter)| Reason {
             reason: reason.name(),
-            verdict: verdict(reason),
+            verdict: reason.verdict().as_str(),
             packets: counter.packets,
             bytes: counter.bytes,
         });
@@ -163,9 +163,4 @@ fn recovery(report: &Report) -> Recovery {
 /// The word as metrics have it.
 fn known(words: &[&'static str], word: &str) -> Option<&'static str> {
     words.iter().find(|known| **known == word).copied()
-}
-
-fn verdict(reason: slr_dataplane::reason::HostReason) -> &'static str {
-    let word = format!("{:?}", reason.verdict()).to_lowercase();
-    known(&["forward", "reply", "pass", "drop"], &word).unwrap_or_default()
 }

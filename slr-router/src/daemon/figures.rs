@@ -127,7 +127,7 @@ impl Daemon {
         let reason =
             |(reason, counter): (slr_dataplane::reason::RouterReason, slr_dataplane::router::Counter)| page::Reason {
                 reason: reason.name(),
-                verdict: crate::show::verdict_word(reason.verdict()),
+                verdict: reason.verdict().as_str(),
                 packets: counter.packets,
                 bytes: counter.bytes,
             };

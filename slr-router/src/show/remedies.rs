@@ -67,23 +67,23 @@ pub fn remedy(reason: RouterReason) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write as _;
-
     use slr_dataplane::reason::Verdict;
+    use slr_testkit::documentation::assert_has_table;
 
-    use super::super::verdict_word;
     use super::*;
 
     #[test]
     fn every_drop_has_a_remedy_and_the_documentation_has_them_all() {
-        let mut table = String::from("| reason | verdict | meaning | what usually helps |\n|---|---|---|---|\n");
-        for reason in RouterReason::ALL {
+        let row = |reason: &RouterReason| {
             assert_eq!(remedy(*reason).is_some(), reason.verdict() == Verdict::Drop, "{}", reason.name());
-            let (verdict, remedy) = (verdict_word(reason.verdict()), remedy(*reason).unwrap_or("—"));
-            let _ = writeln!(table, "| `{}` | {verdict} | {} | {remedy} |", reason.name(), reason.meaning());
-        }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");
-        let documented = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(documented.contains(&table), "{path} lacks this table:\n{table}");
+            let (name, remedy) = (format!("`{}`", reason.name()), remedy(*reason).unwrap_or("—"));
+            [name, reason.verdict().as_str().to_owned(), reason.meaning().to_owned(), remedy.to_owned()]
+        };
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");
+        assert_has_table(
+            file,
+            ["reason", "verdict", "meaning", "what usually helps"],
+            RouterReason::ALL.iter().map(row),
+        );
     }
 }

@@ -293,7 +293,7 @@ pub struct Counter {
 pub fn counters(router: &Router) -> Result<Vec<Counter>> {
     let row = |(reason, counter): (RouterReason, slr_dataplane::router::Counter)| Counter {
         reason: reason.name().to_owned(),
-        verdict: verdict_word(reason.verdict()).to_owned(),
+        verdict: reason.verdict().as_str().to_owned(),
         packets: counter.packets,
         bytes: counter.bytes,
         meaning: reason.meaning().to_owned(),
@@ -305,17 +305,7 @@ pub fn counters(router: &Router) -> Result<Vec<Counter>> {
 /// The drops that happened, most frequent first.
 pub fn drops(router: &Router) -> Result<Vec<Counter>> {
     let mut drops = counters(router)?;
-    drops.retain(|counter| counter.verdict == verdict_word(Verdict::Drop) && counter.packets > 0);
+    drops.retain(|counter| counter.verdict == Verdict::Drop.as_str() && counter.packets > 0);
     drops.sort_by_key(|counter| std::cmp::Reverse(counter.packets));
     Ok(drops)
-}
-
-/// The verdict's word, in tables and metrics.
-pub fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Drop => "drop",
-        Verdict::Pass => "pass",
-        Verdict::Forward => "forward",
-        Verdict::Reply => "reply",
-    }
 }
