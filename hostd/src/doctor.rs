@@ -53,7 +53,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             parents.flat_map(|parent| parent.addresses.iter().map(|address| (parent.name.as_str(), address.ip()))),
         );
         let trust = parents::trust(control, &settings);
-        examination.look_at_warnings("certificate", trust.map(|trust| trust.current().warnings(SystemTime::now())));
+        let warnings = trust.map(|trust| trust.current().warnings(SystemTime::now()));
+        let told = warnings.map(|warnings| warnings.into_iter().map(|warning| (warning.why, warning.remedy)));
+        examination.look_at_warnings("certificate", told);
     }
     examination.look("services", unheard(&settings));
     examination.tell(options.json)

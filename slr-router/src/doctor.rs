@@ -52,7 +52,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             others.flat_map(|other| other.addresses.iter().map(|address| (other.name.as_str(), address.ip()))),
         );
         let trust = Trust::load(trust_files(control)).map_err(Into::into);
-        examination.look_at_warnings("certificate", trust.map(|trust| trust.current().warnings(SystemTime::now())));
+        let warnings = trust.map(|trust| trust.current().warnings(SystemTime::now()));
+        let told = warnings.map(|warnings| warnings.into_iter().map(|warning| (warning.why, warning.remedy)));
+        examination.look_at_warnings("certificate", told);
     }
     examination.tell(options.json)
 }

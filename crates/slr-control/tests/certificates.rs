@@ -235,7 +235,7 @@ async fn files_that_do_not_belong_together_are_refused_at_the_start() {
     // An expired certificate is no mistake in the files: it may be renewed any time.
     let past = home.node_valid(Role::Host, "h2", Moment::now().before(DAY * 2), DAY);
     let warnings = load(&past).current().warnings(std::time::SystemTime::now());
-    assert!(warnings.iter().any(|warning| warning.contains("slr-ca renew h2")), "{warnings:?}");
+    assert!(warnings.iter().any(|warning| warning.remedy.contains("slr-ca renew h2")), "{warnings:?}");
 }
 
 #[tokio::test]

@@ -143,14 +143,10 @@ impl Examination {
         self.look("ways", found.map(|found| found.into_iter().flatten()));
     }
 
-    /// Warnings that say what is wrong, and after a semicolon what to do; perhaps by which command.
-    pub fn look_at_warnings(&mut self, check: &str, warnings: Result<Vec<String>>) {
-        let found = |warning: String| {
-            let (what, fix) = warning.split_once("; ").unwrap_or((&warning, "look at the daemon's log"));
-            finding(Severity::Slow, what, fix.split_once(" with ").map_or(fix, |(_, command)| command))
-        };
-        let found = warnings.map(|warnings| warnings.into_iter().map(found).collect::<Vec<_>>());
-        self.look(check, found);
+    /// What will break, and what to do about it.
+    pub fn look_at_warnings(&mut self, check: &str, warnings: Result<impl IntoIterator<Item = (String, String)>>) {
+        let found = |(what, fix): (String, String)| finding(Severity::Slow, what, fix);
+        self.look(check, warnings.map(|warnings| warnings.into_iter().map(found)));
     }
 
     /// Addresses of this machine that are virtual ones; `own` are the interfaces where they belong.

@@ -118,27 +118,28 @@ impl Material {
     }
 
     /// What an operator should know about these files, each with what to do.
-    pub fn warnings(&self, now: SystemTime) -> Vec<String> {
+    pub fn warnings(&self, now: SystemTime) -> Vec<Refusal> {
         let mut warnings = Vec::new();
         let own = &self.own.identity;
-        if let Err((_, refusal)) = self.check(&self.own, now) {
-            warnings.push(format!("our own certificate: {refusal}"));
+        if let Err((_, Refusal { why, remedy })) = self.check(&self.own, now) {
+            warnings.push(Refusal::new(format!("our own certificate: {why}"), remedy));
         } else if self.own.not_before > now {
-            warnings.push("our own certificate is not valid yet; check this node's clock".to_owned());
+            warnings.push(Refusal::new("our own certificate is not valid yet", "check this node's clock"));
         } else if self.own.is_due(now) {
-            warnings.push(format!("our own certificate ends soon; renew it with slr-ca renew {}", own.name));
+            let remedy = format!("renew it with slr-ca renew {}", own.name);
+            warnings.push(Refusal::new("our own certificate ends soon", remedy));
         }
         match self.revoked.next_update() {
-            Some(next) if next < now => warnings.push(
-                "the revocation list is past its next update; sign it again with slr-ca sign-crl and copy it here"
-                    .to_owned(),
-            ),
+            Some(next) if next < now => warnings.push(Refusal::new(
+                "the revocation list is past its next update",
+                "sign it again with slr-ca sign-crl and copy it here",
+            )),
             Some(_) => {}
             None if self.has_crl => {}
-            None => warnings.push(
-                "no revocation list is configured: revoked certificates are accepted; copy crl.pem here and name it"
-                    .to_owned(),
-            ),
+            None => warnings.push(Refusal::new(
+                "no revocation list is configured: revoked certificates are accepted",
+                "copy crl.pem here and name it",
+            )),
         }
         warnings
     }
