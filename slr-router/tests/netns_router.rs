@@ -3,7 +3,9 @@
 
 mod site;
 
+use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -241,9 +243,14 @@ fn answers_read_well_and_a_closed_pipe_is_quiet() {
     assert!(String::from_utf8_lossy(&error.stderr).contains("is it running?"));
 }
 
+/// A socket's own end, and the virtual one.
+fn ends(socket: &UdpSocket) -> [String; 2] {
+    [socket.local_addr(), socket.peer_addr()].map(|end| end.unwrap().to_string())
+}
+
 /// What a trace says of the flow of a socket.
 fn trace(site: &Site, socket: &UdpSocket, more: &[&str]) -> String {
-    let [client, virtual_host] = [socket.local_addr(), socket.peer_addr()].map(|end| end.unwrap().to_string());
+    let [client, virtual_host] = ends(socket);
     let output = site.command(&[&["trace", &client, &virtual_host, "udp"], more].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -261,13 +268,19 @@ fn a_flow_is_traced_from_before_its_first_datagram_until_its_host_is_down() {
         let host = before["first"]["hosts"][0].as_str().unwrap().to_owned();
         assert_eq!(before["route"]["hosts"][0]["host"], *host, "{before}");
 
-        // Somebody watches while it begins.
-        let watched = std::thread::scope(|scope| {
-            let watching = scope.spawn(|| trace(&site, &socket, &["--watch", "3"]));
-            std::thread::sleep(Duration::from_secs(1));
-            speak(std::slice::from_ref(&socket), 2);
-            watching.join().unwrap()
-        });
+        // Somebody watches while it begins, and has seen how it was before.
+        let [client, virtual_host] = ends(&socket);
+        let words = ["trace", &client, &virtual_host, "udp", "--watch", "3", "--socket"];
+        let mut watching = site.router.command(site::EXE);
+        let mut watching = watching.args(words).arg(site.socket()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut reader = BufReader::new(watching.stdout.take().unwrap());
+        let mut watched = String::new();
+        while !watched.contains("next packet") {
+            assert!(reader.read_line(&mut watched).unwrap() > 0, "{watched}");
+        }
+        speak(std::slice::from_ref(&socket), 2);
+        reader.read_to_string(&mut watched).unwrap();
+        assert!(watching.wait().unwrap().success());
         let (at_first, then) = watched.split_once("\nafter ").expect(&watched);
         assert!(at_first.contains("remembered    no") && at_first.contains("fwd_new"), "{watched}");
         assert!(then.contains(&format!("at {host}: pinned")) && then.contains("fwd_established"), "{watched}");

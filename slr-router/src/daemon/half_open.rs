@@ -54,7 +54,7 @@ impl Daemon {
         }
         let plane = self.core.plane();
         // Of one that cannot be looked up it is not known that it goes on.
-        let is_over = |flow: &FlowKey| plane.is_pinned(flow).unwrap_or(false);
+        let is_over = |flow: &FlowKey| plane.way_of(flow).is_ok_and(|way| way.is_some());
         for (flow, sequence) in self.ending.half_open.poll(now, is_over) {
             let Some(segment) = datagram::nudge(flow, sequence, sequence, None) else { continue };
             if let Err(error) = self.searching.sender().send_plain(flow.client().ip(), &segment) {

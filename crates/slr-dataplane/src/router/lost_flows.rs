@@ -36,9 +36,4 @@ impl Router {
             (is_lost && is_open && key.protocol() == Protocol::Tcp).then_some(key)
         })
     }
-
-    /// Whether a flow is pinned to a host that is not down.
-    pub fn is_pinned(&self, flow: &FlowKey) -> Result<bool, MapError> {
-        Ok(self.way_of(flow)?.is_some())
-    }
 }

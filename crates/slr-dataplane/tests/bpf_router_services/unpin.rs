@@ -147,10 +147,10 @@ fn connections_of_a_host_that_went_down_are_found_until_they_are_another_hosts()
         assert_eq!(of_a.len(), 2 * 2, "{of_a:?}");
         assert!(of_a.iter().all(|flow| flow.starts_with("tcp") && !flow.ends_with(":8080")), "{of_a:?}");
         let one: FlowKey = of_a[0].parse().expect("a flow");
-        assert!(!bed.router.is_pinned(&one).expect("it is looked up"));
+        assert_eq!(bed.router.way_of(&one).expect("it is looked up"), None);
         let claimed = bed.router.pin_found(&name("b"), one).expect("it is pinned");
         assert_eq!(claimed.pinned, 1);
-        assert!(bed.router.is_pinned(&one).expect("it is looked up"));
+        assert!(bed.router.way_of(&one).expect("it is looked up").is_some());
         assert_eq!(lost(&bed, &["a"]), of_a[1..], "that one has a host again");
     }
 }
