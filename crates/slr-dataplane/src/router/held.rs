@@ -4,12 +4,13 @@
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use slr_model::{FlowKey, HopId, NodeName, Protocol};
+use slr_model::{FlowKey, HopId, KeyMask, NodeName, Protocol};
 
 use super::Router;
 use super::desired::Host;
 use super::hops::Entry;
 use crate::abi::{Pod, flow, flow_key_v4, flow_key_v6, held, slr_const};
+use crate::hash::flow_hash;
 use crate::records::Records;
 use crate::table::MapError;
 
@@ -54,12 +55,18 @@ impl Router {
     }
 
     /// The host that a flow is pinned to, if this router knows it of its own: no guess, and not what a neighbour has. Of a UDP flow
-    /// a guess counts: nothing ever proves one, and whom it was guessed to be with has served it since.
+    /// a guess counts: nothing ever proves one, and whom it was guessed to be with has served it since. A connection counts from its SYN on: its
+    /// client may have got the answer, and go on at another router.
     pub fn owner_of(&self, key: &FlowKey) -> Result<Option<NodeName>, MapError> {
         let is_known =
             |pin: &flow| key.protocol() == Protocol::Udp || u32::from(pin.flags) & slr_const::FLOW_GUESS.0 == 0;
-        let pin = self.pin_of(key)?.filter(is_known);
-        let entry = pin.and_then(|pin| self.entry_of(pin.hop, pin.hop_gen));
+        let pin = self.pin_of(key)?.filter(|pin| self.entry_of(pin.hop, pin.hop_gen).is_some());
+        let found = match pin {
+            Some(pin) => Some(pin).filter(is_known),
+            None if key.protocol() == Protocol::Tcp => self.pending_of(key)?,
+            None => None,
+        };
+        let entry = found.and_then(|found| self.entry_of(found.hop, found.hop_gen));
         let own = entry.filter(|entry| u32::from(entry.template.flags) & slr_const::HOP_NEIGHBOUR.0 == 0);
         Ok(own.and_then(|entry| Some(entry.host.as_ref()?.name.clone())))
     }
@@ -75,11 +82,20 @@ impl Router {
         self.entry_of(orphan.hop, orphan.hop_gen)?.host.as_ref()
     }
 
-    fn pin_of(&self, key: &FlowKey) -> Result<Option<flow>, MapError> {
+    pub(super) fn pin_of(&self, key: &FlowKey) -> Result<Option<flow>, MapError> {
         match flow_key_v4::of(key) {
             Some(key) => self.tables.flows_v4.get(&key),
             None => self.tables.flows_v6.get(&flow_key_v6::of(key)),
         }
+    }
+
+    /// A flow that has not shown two ends, if it is remembered.
+    pub(super) fn pending_of(&self, key: &FlowKey) -> Result<Option<flow>, MapError> {
+        let hash = flow_hash(self.seed()?, key, KeyMask::ALL);
+        Ok(match flow_key_v4::of(key) {
+            Some(key) => self.tables.pending_v4.find(&key, hash),
+            None => self.tables.pending_v6.find(&flow_key_v6::of(key), hash),
+        })
     }
 
     fn entry_of(&self, hop: u16, generation: u16) -> Option<&Entry> {

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libbpf_rs::MapCore;
 
@@ -58,6 +58,33 @@ impl<K: Key> Pending<K> {
         u64::from(self.sets) * WAYS as u64
     }
 
+    /// The flow of this key, by the hash of all its fields. One that the program is writing at this moment may be missed.
+    pub fn find(&self, key: &K, hash: u64) -> Option<flow> {
+        let set = (u64::from((hash >> 16) as u32) * u64::from(self.sets) >> 32) as usize;
+        let set = self.words.words().get(set * Self::SET_WORDS..)?.get(..Self::SET_WORDS)?;
+        (0..WAYS).find_map(|way| {
+            let (path, flow) = (set[PATH + way].load(Ordering::Acquire), Self::flow_at(set, way)?);
+            let is_it = Self::key_at(set, way).bytes() == key.bytes() && flow.entropy == hash as u16;
+            (is_it && set[PATH + way].load(Ordering::Acquire) == path).then_some(flow)
+        })
+    }
+
+    fn flow_at(set: &[AtomicU64], way: usize) -> Option<flow> {
+        let path = set[PATH + way].load(Ordering::Acquire);
+        let seen = set[SEEN + way / 2].load(Ordering::Relaxed).to_ne_bytes();
+        let seen = u32::from_ne_bytes(seen[4 * (way % 2)..][..4].try_into().expect("four of eight"));
+        (path != 0).then(|| flow_of_path(path, seen))
+    }
+
+    fn key_at(set: &[AtomicU64], way: usize) -> K {
+        let mut key = K::zeroed();
+        let words = &set[KEY + way * Self::KEY_WORDS..][..Self::KEY_WORDS];
+        for (bytes, word) in key.bytes_mut().chunks_exact_mut(WORD).zip(words) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        key
+    }
+
     /// Visit every flow. One that the program is writing at this moment may be missed.
     pub fn for_each(&self, mut visit: impl FnMut(&K, &flow)) {
         self.forget(|key, flow| {
@@ -72,18 +99,10 @@ impl<K: Key> Pending<K> {
         for set in self.words.words().chunks_exact(Self::SET_WORDS) {
             for way in 0..WAYS {
                 let path = set[PATH + way].load(Ordering::Acquire);
-                if path == 0 {
-                    continue;
-                }
-                let seen = set[SEEN + way / 2].load(Ordering::Relaxed).to_ne_bytes();
-                let seen = u32::from_ne_bytes(seen[4 * (way % 2)..][..4].try_into().expect("four of eight"));
-                let mut key = K::zeroed();
-                let words = &set[KEY + way * Self::KEY_WORDS..][..Self::KEY_WORDS];
-                for (bytes, word) in key.bytes_mut().chunks_exact_mut(WORD).zip(words) {
-                    bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-                }
+                let Some(flow) = Self::flow_at(set, way) else { continue };
+                let key = Self::key_at(set, way);
                 let at = &set[PATH + way];
-                if at.load(Ordering::Acquire) == path && unwanted(&key, &flow_of_path(path, seen)) {
+                if at.load(Ordering::Acquire) == path && unwanted(&key, &flow) {
                     let done = at.compare_exchange(path, 0, Ordering::AcqRel, Ordering::Relaxed);
                     forgotten += u64::from(done.is_ok());
                 }

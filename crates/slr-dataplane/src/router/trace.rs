@@ -3,11 +3,10 @@
 
 use slr_model::{ClassName, FlowKey, HopId, KeyMask, NodeName, Protocol, Service, VirtualSubnet};
 
-use super::flow_key::Key;
 use super::mirror::has;
 use super::place::Slot;
 use super::{Router, subnets};
-use crate::abi::{flow, flow_key_v4, flow_key_v6, slr_const};
+use crate::abi::{flow, slr_const};
 use crate::reason::RouterReason;
 use crate::table::MapError;
 
@@ -216,22 +215,7 @@ impl Router {
             mirrored: has(&found, slr_const::FLOW_MIRRORED),
             guess: has(&found, slr_const::FLOW_GUESS),
         };
-        let mut pending = None;
-        let mut look = |other: Option<FlowKey>, found: &flow| {
-            if other.as_ref() == Some(key) {
-                pending = Some(*found);
-            }
-        };
-        let pinned = match flow_key_v4::of(key) {
-            Some(v4) => {
-                self.tables.pending_v4.for_each(|other, found| look(other.flow(), found));
-                self.tables.flows_v4.get(&v4)?
-            }
-            None => {
-                self.tables.pending_v6.for_each(|other, found| look(other.flow(), found));
-                self.tables.flows_v6.get(&flow_key_v6::of(key))?
-            }
-        };
+        let (pinned, pending) = (self.pin_of(key)?, self.pending_of(key)?);
         // Pinned to a hop that is gone it may be pending again.
         let pinned = pinned.map(|found| of(found, true));
         let pending = pending.map(|found| of(found, false));

@@ -250,3 +250,19 @@ fn a_guess_that_its_host_claims_is_known() {
     assert_eq!(bed.router.owner_of(&key).unwrap(), Some("b".parse().unwrap()));
     assert_eq!(bed.router.claim(&"a".parse().unwrap(), &[key]).unwrap().owned, 1);
 }
+
+/// Its SYN went through here, its client has the answer, and what follows comes to another router: that one asks.
+#[test]
+fn a_connection_is_known_from_its_syn_on() {
+    for f in FAMILIES {
+        let bed = ending();
+        let end = |address: &str, port| std::net::SocketAddr::new(address.parse().unwrap(), port);
+        let key =
+            |port| slr_model::FlowKey::new(end(f.client, port), end(f.any, 80), slr_model::Protocol::Tcp).unwrap();
+        assert_eq!(bed.router.owner_of(&key(40000)).unwrap(), None);
+        let outcome = bed.send(&syn(f.client, 40000, f.any, 80));
+        let host = legs(&outcome.packet, &bed.desired).0[0].0.clone();
+        assert_eq!(bed.router.owner_of(&key(40000)).unwrap().map(|owner| owner.to_string()), Some(host));
+        assert_eq!(bed.router.owner_of(&key(40001)).unwrap(), None, "another one");
+    }
+}
