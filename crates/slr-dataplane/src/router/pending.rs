@@ -60,7 +60,7 @@ impl<K: Key> Pending<K> {
 
     /// The flow of this key, by the hash of all its fields. One that the program is writing at this moment may be missed.
     pub fn find(&self, key: &K, hash: u64) -> Option<flow> {
-        let set = (u64::from((hash >> 16) as u32) * u64::from(self.sets) >> 32) as usize;
+        let set = ((u64::from((hash >> 16) as u32) * u64::from(self.sets)) >> 32) as usize;
         let set = self.words.words().get(set * Self::SET_WORDS..)?.get(..Self::SET_WORDS)?;
         (0..WAYS).find_map(|way| {
             let (path, flow) = (set[PATH + way].load(Ordering::Acquire), Self::flow_at(set, way)?);
