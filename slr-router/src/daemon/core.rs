@@ -156,6 +156,11 @@ impl<P: Plane> Core<P> {
         self.in_force.as_ref()
     }
 
+    /// The same; and before there is one, the first that is proposed.
+    pub fn configured(&self) -> Option<&Loaded> {
+        self.in_force().or(self.proposal.as_ref().map(|proposal| &proposal.loaded))
+    }
+
     /// What the watcher said last.
     pub fn report(&self) -> &Report {
         &self.report

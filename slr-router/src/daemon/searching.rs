@@ -21,11 +21,10 @@ pub use sending::Sent;
 
 mod sending;
 
-/// Another router of this tier, while it is connected.
+/// Another router of this tier, while it is connected. Whether it is of this cluster is for the configuration to say.
 struct OtherRouter {
     identity: Arc<Identity>,
-    is_neighbour: bool,
-    tunnel_addresses: Vec<IpAddr>,
+    tunnels: Neighbour,
 }
 
 /// Flows that are looked for.
@@ -91,11 +90,12 @@ impl Searching {
 
     /// Where chains end. An orphan's at another member of the cluster, whose table may know the flow at once; else, if there are
     /// neighbours to ask, at this router itself. A UDP flow's always here: see `search_ends` in router_maps.h.
-    fn chain_ends(&self, own: &[IpAddr]) -> Ends {
+    fn chain_ends(&self, own: &[IpAddr], is_neighbour: impl Fn(&NodeName) -> bool) -> Ends {
         if !self.search.has_routers() {
             return Ends::default();
         }
-        let peer = self.routers.values().find(|router| !router.is_neighbour && !router.tunnel_addresses.is_empty());
+        let mut peers = self.routers.iter().filter(|(name, _)| !is_neighbour(name)).map(|(_, peer)| &peer.tunnels);
+        let peer = peers.find(|tunnels| !tunnels.tunnel_addresses.is_empty());
         let orphans = peer.map_or(own, |peer| &peer.tunnel_addresses).to_vec();
         Ends { orphans, datagrams: own.to_vec() }
     }
@@ -104,14 +104,9 @@ impl Searching {
 impl Daemon {
     /// A conversation with a peer or a neighbour begins.
     pub(super) fn search_met(&mut self, name: &NodeName, identity: &Arc<Identity>, hello: &Hello, now: Instant) {
-        let is_neighbour = self.is_neighbour(name);
-        if is_neighbour {
-            let (tunnel_addresses, sources) = (hello.tunnel_addresses.clone(), hello.tunnel_sources.clone());
-            self.core.set_neighbour(name.clone(), Neighbour { tunnel_addresses, sources }, now);
-        }
-        let tunnel_addresses = hello.tunnel_addresses.clone();
-        let router = OtherRouter { identity: identity.clone(), is_neighbour, tunnel_addresses };
-        self.searching.routers.insert(name.clone(), router);
+        let tunnels =
+            Neighbour { tunnel_addresses: hello.tunnel_addresses.clone(), sources: hello.tunnel_sources.clone() };
+        self.searching.routers.insert(name.clone(), OtherRouter { identity: identity.clone(), tunnels });
         self.search_as_configured(now);
     }
 
@@ -125,11 +120,12 @@ impl Daemon {
 
     /// Whether a router is of another cluster.
     pub(super) fn is_neighbour(&self, name: &NodeName) -> bool {
-        let control = self.core.in_force().and_then(|loaded| loaded.settings.control.as_ref());
+        let control = self.core.configured().and_then(|loaded| loaded.settings.control.as_ref());
         control.is_some_and(|control| control.neighbours.iter().any(|neighbour| neighbour.name == *name))
     }
 
-    /// Asks those that may be asked by the configuration, and no others; chains end accordingly.
+    /// Asks those that may be asked by the configuration, and no others; chains end accordingly, and neighbours are hops. One
+    /// that was met before the first configuration was in force is among them from then on.
     pub(super) fn search_as_configured(&mut self, now: Instant) {
         let Some(settings) = self.core.in_force().map(|loaded| &loaded.settings) else { return };
         let Some(control) = &settings.control else { return };
@@ -144,7 +140,13 @@ impl Daemon {
         for name in routers.keys() {
             if control.ask_others { search.connected(name) } else { search.disconnected(name) }
         }
-        let ends = self.searching.chain_ends(&settings.tunnel_addresses);
+        let is_neighbour = |name: &NodeName| control.neighbours.iter().any(|one| one.name == *name);
+        let ends = self.searching.chain_ends(&settings.tunnel_addresses, is_neighbour);
+        let met = self.searching.routers.iter().filter(|(name, _)| is_neighbour(name));
+        let met: Vec<_> = met.map(|(name, router)| (name.clone(), router.tunnels.clone())).collect();
+        for (name, tunnels) in met {
+            self.core.set_neighbour(name, tunnels, now);
+        }
         self.core.set_chain_ends(ends, now);
     }
 

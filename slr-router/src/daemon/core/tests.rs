@@ -333,6 +333,26 @@ fn a_host_that_comes_while_a_change_is_decided_is_watched_afterwards() {
     assert!(std::iter::from_fn(|| core.poll_effect()).any(|effect| effect == Effect::Watch));
 }
 
+/// Sessions begin while the first configuration still waits for its hosts.
+#[test]
+fn a_neighbour_that_is_met_before_the_first_configuration_is_in_force_is_a_hop_from_then_on() {
+    let now = Instant::now();
+    let control = "[node]\nname = \"slr-1\"\n[control]\nlisten = [\"10.1.0.1:6100\"]\nca = \"ca\"\n\
+                   certificate = \"crt\"\nkey = \"key\"\nstate_dir = \"/var/lib/x\"\n\
+                   [[neighbour]]\nname = \"slr-2\"\naddresses = [\"10.1.2.2:6100\"]\n\
+                   [tunnel]\nsources = [\"10.1.255.0/24\"]\n[dataplane]\ninterfaces = [\"wan0\"]\n";
+    let loaded = Loaded { settings: Settings::parse("c.toml", control).unwrap(), hosts: Vec::new() };
+    let slr2: NodeName = "slr-2".parse().unwrap();
+    let mut core = Core::new(Recorder::default(), BTreeMap::new(), hours(now), now);
+    core.propose(loaded.clone(), 1, now);
+    assert_eq!((core.in_force(), core.configured()), (None, Some(&loaded)), "who is a neighbour is known already");
+    let neighbour = Neighbour { tunnel_addresses: vec!["10.1.2.2".parse().unwrap()], sources: Vec::new() };
+    core.set_neighbour(slr2.clone(), neighbour, now);
+    while !matches!(core.handle_timeout(core.poll_timeout().unwrap()), Some(Output::InForce(_))) {}
+    assert!(core.hops().iter().any(|hop| hop.name == slr2), "{:?}", core.hops());
+    assert!(std::iter::from_fn(|| core.poll_effect()).any(|effect| effect == Effect::Watch), "and is resolved");
+}
+
 /// A daemon that is killed leaves its tables to the next one, which reads the hosts' names from the file: what it does not find there, it
 /// takes out, and its flows with it.
 #[test]
