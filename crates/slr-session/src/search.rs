@@ -21,7 +21,7 @@ use slr_wire::{Has, WhoHas};
 use terms::{ASK_LATE, Loads, Terms};
 
 pub use output::{Counters, Output};
-pub use terms::{DATAGRAMS_MAX, HOLD_FOR, HOLD_UDP_FOR};
+pub use terms::{DATAGRAMS_MAX, HOLD_FOR, HOLD_UDP_FOR, HOLD_UDP_FOR_SILENT};
 
 mod output;
 mod terms;
@@ -38,6 +38,7 @@ const KEPT_MAX: usize = 8;
 struct Held<T> {
     packets: Vec<T>,
     len: usize,
+    since: Instant,
     until: Instant,
     again_at: Instant,
     /// Who has not answered.
@@ -56,10 +57,19 @@ impl<T> Held<T> {
     }
 }
 
+/// One that can be asked.
+#[derive(Default)]
+struct Asked {
+    /// What it is to be asked in the next round.
+    questions: BTreeSet<FlowKey>,
+    /// It has let a question pass, and has answered none since.
+    is_silent: bool,
+}
+
 /// The search of one router.
 pub struct Search<T> {
-    /// Those that can be asked, with what they are to be asked in the next round.
-    routers: BTreeMap<NodeName, BTreeSet<FlowKey>>,
+    /// Those that can be asked.
+    routers: BTreeMap<NodeName, Asked>,
     held: BTreeMap<FlowKey, Held<T>>,
     loads: Loads,
     due: BTreeSet<(Instant, FlowKey)>,
@@ -134,13 +144,23 @@ impl<T> Search<T> {
         self.counters.held += 1;
         let waiting: BTreeSet<NodeName> =
             if is_kept { BTreeSet::new() } else { self.routers.keys().cloned().collect() };
-        for questions in self.routers.values_mut().filter(|_| !is_kept) {
-            questions.insert(flow);
+        for router in self.routers.values_mut().filter(|_| !is_kept) {
+            router.questions.insert(flow);
         }
-        let until = now + terms.hold_for;
+        let is_silent = !is_kept && self.routers.values().any(|router| router.is_silent);
+        let until = now + if is_silent { terms.hold_for_silent } else { terms.hold_for };
         let again_at = if is_kept { until } else { now + terms.ask_again };
-        let held =
-            Held { packets: vec![packet], len, until, again_at, waiting, is_placed: false, is_kept, was_late: false };
+        let held = Held {
+            packets: vec![packet],
+            len,
+            since: now,
+            until,
+            again_at,
+            waiting,
+            is_placed: false,
+            is_kept,
+            was_late: false,
+        };
         self.due.insert((held.due(), flow));
         self.held.insert(flow, held);
         self.conclude(flow);
@@ -170,6 +190,9 @@ impl<T> Search<T> {
 
     /// A router answers. What was not asked is of no interest.
     pub fn handle_answer(&mut self, router: &NodeName, answer: &Has) {
+        if let Some(router) = self.routers.get_mut(router) {
+            router.is_silent = false;
+        }
         for (host, flows) in &answer.hosts {
             for flow in flows {
                 let Some(held) = self.held.get_mut(flow) else { continue };
@@ -203,8 +226,8 @@ impl<T> Search<T> {
             held.again_at = now + if held.is_placed { ASK_LATE } else { Terms::of(&flow).ask_again };
             self.due.insert((held.due(), flow));
             for router in &held.waiting {
-                if let Some(questions) = self.routers.get_mut(router) {
-                    questions.insert(flow);
+                if let Some(router) = self.routers.get_mut(router) {
+                    router.questions.insert(flow);
                 }
             }
         }
@@ -213,7 +236,7 @@ impl<T> Search<T> {
     /// When there is something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
-        let asks = self.routers.values().any(|questions| !questions.is_empty());
+        let asks = self.routers.values().any(|router| !router.questions.is_empty());
         let round = self.round_at.filter(|_| asks);
         due.into_iter().chain(round).min()
     }
@@ -221,8 +244,8 @@ impl<T> Search<T> {
     /// The next thing to do.
     pub fn poll_output(&mut self, now: Instant) -> Option<Output<T>> {
         if self.outputs.is_empty() && self.round_at.is_none_or(|at| at <= now) {
-            for (router, questions) in &mut self.routers {
-                let questions = WhoHas::split(std::mem::take(questions));
+            for (router, asked) in &mut self.routers {
+                let questions = WhoHas::split(std::mem::take(&mut asked.questions));
                 let ask = |question| Output::Ask { router: router.clone(), question };
                 self.outputs.extend(questions.into_iter().map(ask));
             }
@@ -277,6 +300,11 @@ impl<T> Search<T> {
     /// Not all have answered in time. UDP is placed, and asked about as long as TCP is.
     fn give_up(&mut self, now: Instant, flow: FlowKey) {
         let held = self.held.get_mut(&flow).expect("it is held");
+        for router in &held.waiting {
+            if let Some(router) = self.routers.get_mut(router) {
+                router.is_silent = true;
+            }
+        }
         if flow.protocol() != Protocol::Udp || held.is_placed {
             self.counters.unanswered += u64::from(!held.is_placed);
             self.release(&flow);
@@ -285,7 +313,7 @@ impl<T> Search<T> {
         self.counters.unanswered += 1;
         self.due.remove(&(held.due(), flow));
         held.is_placed = true;
-        held.until = now + HOLD_FOR.saturating_sub(HOLD_UDP_FOR);
+        held.until = held.since + HOLD_FOR;
         held.again_at = now + ASK_LATE;
         self.due.insert((held.due(), flow));
         self.loads.of(&flow).bytes -= std::mem::take(&mut held.len);
@@ -299,8 +327,8 @@ impl<T> Search<T> {
         let load = self.loads.of(flow);
         load.flows -= 1;
         load.bytes -= held.len;
-        self.routers.values_mut().for_each(|questions| {
-            questions.remove(flow);
+        self.routers.values_mut().for_each(|router| {
+            router.questions.remove(flow);
         });
         Some(held.packets)
     }

@@ -7,10 +7,12 @@ use slr_model::{FlowKey, Protocol};
 
 /// How long a segment is held: a client's first retransmissions come sooner, and bring another.
 pub const HOLD_FOR: Duration = Duration::from_secs(1);
-/// How long datagrams are: a question, its round, and the way to another site and back, once more if it was lost. A client of QUIC
-/// sends again after a second (RFC 9002 6.2.2), one of a game or a VPN has noticed by then.
-pub const HOLD_UDP_FOR: Duration = Duration::from_millis(50);
-/// Datagrams of one flow: three times what QUIC sends at first (RFC 9002 7.2), or 50 ms of 640 a second.
+/// How long datagrams are: a router that is busy while a whole site's flows move answers within that, and a client of QUIC does not send
+/// again sooner than after a second (RFC 9002 6.2.2).
+pub const HOLD_UDP_FOR: Duration = Duration::from_millis(250);
+/// The same while one of those that are asked is silent, as a router is that died a moment ago: new flows do not wait long for it.
+pub const HOLD_UDP_FOR_SILENT: Duration = Duration::from_millis(50);
+/// Datagrams of one flow: three times what QUIC sends at first (RFC 9002 7.2), or 250 ms of 128 a second.
 pub const DATAGRAMS_MAX: usize = 32;
 
 /// Where nobody waits for the answer: of TCP, whose clients send again, and of a UDP flow that is placed already.
@@ -20,6 +22,8 @@ pub const ASK_LATE: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     pub hold_for: Duration,
+    /// While one of those that are asked is silent.
+    pub hold_for_silent: Duration,
     /// Who has not answered is asked again: a datagram may be lost.
     pub ask_again: Duration,
     pub packets_of_flow: usize,
@@ -30,11 +34,19 @@ pub struct Terms {
 }
 
 /// A burst of what the data plane gives, of two CPUs; one full-sized segment each.
-const TCP: Terms = Terms { hold_for: HOLD_FOR, ask_again: ASK_LATE, packets_of_flow: 1, flows: 2_048, bytes: 3 << 20 };
+const TCP: Terms = Terms {
+    hold_for: HOLD_FOR,
+    hold_for_silent: HOLD_FOR,
+    ask_again: ASK_LATE,
+    packets_of_flow: 1,
+    flows: 2_048,
+    bytes: 3 << 20,
+};
 
 /// The same burst, of datagrams. Beside TCP's: new UDP flows leave orphans their room.
 const UDP: Terms = Terms {
     hold_for: HOLD_UDP_FOR,
+    hold_for_silent: HOLD_UDP_FOR_SILENT,
     ask_again: Duration::from_millis(20),
     packets_of_flow: DATAGRAMS_MAX,
     flows: 2_048,

@@ -197,8 +197,33 @@ fn a_udp_flow_that_not_all_answer_about_is_placed_soon() {
     }
     // The later datagram does not make it longer.
     let expected = Output::Nobody { flow: datagram(1), packets: vec![1, 2] };
-    assert_eq!((asks, rest), (2, vec![(HOLD_UDP_FOR, expected)]));
+    assert_eq!((asks, rest), (12, vec![(HOLD_UDP_FOR, expected)]));
     assert_eq!(search.counters(), Counters { held: 1, unanswered: 1, ..Counters::default() });
+}
+
+#[test]
+fn new_udp_flows_do_not_wait_long_for_a_router_that_has_fallen_silent() {
+    let begin = Instant::now();
+    let mut search = search(&["a", "b"]);
+    let placed_after = |search: &mut Search<usize>, begin: Instant, flow: FlowKey| {
+        search.hold(begin, flow, 1, 100);
+        search.handle_answer(&name("a"), &answer(None, &[flow]));
+        loop {
+            let due = search.poll_timeout().unwrap();
+            search.handle_timeout(due);
+            if outputs(search, due).contains(&Output::Nobody { flow, packets: vec![1] }) {
+                return due - begin;
+            }
+        }
+    };
+    assert_eq!(placed_after(&mut search, begin, datagram(1)), HOLD_UDP_FOR);
+    let later = begin + 2 * HOLD_FOR;
+    assert_eq!(placed_after(&mut search, later, datagram(2)), HOLD_UDP_FOR_SILENT, "b has let one pass");
+    search.hold(later + HOLD_FOR, datagram(3), 1, 100);
+    outputs(&mut search, later + HOLD_FOR);
+    search.handle_answer(&name("b"), &answer(None, &[datagram(3)]));
+    let again = later + 3 * HOLD_FOR;
+    assert_eq!(placed_after(&mut search, again, datagram(4)), HOLD_UDP_FOR, "and answers again");
 }
 
 #[test]
@@ -217,7 +242,7 @@ fn a_late_answer_brings_a_placed_flow_back_and_a_late_denial_changes_nothing() {
         // What comes before the pin is there is placed as well.
         search.hold(placed, datagram(1), 2, 100);
         assert_eq!(outputs(&mut search, placed), [Output::Unheld { packet: 2 }]);
-        let late = begin + Duration::from_millis(160);
+        let late = placed + Duration::from_millis(110);
         search.handle_timeout(late);
         let again = asked(&outputs(&mut search, late));
         assert_eq!(again, [("a".to_owned(), vec![datagram(1)])], "it is still asked about");
