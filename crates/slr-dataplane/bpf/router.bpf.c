@@ -288,13 +288,15 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 	struct bucket *b;
 	struct held *h;
 	long loaded;
+	bool read;
 
 	if (!p)
 		return SLR_R_unset;
+	read = is_read(now_ns); /* whatever is given from now on is unread since now, segments too */
 	if (p->proto == IPPROTO_UDP) {
 		limited = SLR_R_fwd_search_limit;
 		b = map_lookup(&held_udp_bucket, &zero);
-		if (!is_read(now_ns))
+		if (!read)
 			return limited;
 	} else if (!p->hop) {
 		b = map_lookup(&kept_bucket, &zero);

@@ -211,3 +211,13 @@ fn a_daemon_that_does_not_read_is_given_nothing_for_long() {
     assert_eq!(reader.take().unwrap().len(), 1);
     assert_eq!(bed.send(&back(&f, 3)).reason, R::DropOrphanHeld, "it reads again");
 }
+
+/// The first thing that is ever given is not read for a moment, which tells of no daemon that is gone.
+#[test]
+fn a_segment_that_was_given_just_now_does_not_tell_of_a_daemon_that_does_not_read() {
+    let f = FAMILIES[0];
+    let bed = asking();
+    let segment = marked(HOSTS[0], END, &datagram(&ack(f.client, 40_000, f.any, 80, 9)));
+    assert_eq!(bed.send(&segment).reason, R::DropOrphanHeld);
+    assert_eq!(bed.send(&back(&f, 1)).reason, R::DropOrphanHeld);
+}
