@@ -7,6 +7,7 @@ packages=(
 	nginx-light perl-base socat curl iputils-ping tcpdump bird2               # what runs in it
 	bpftool                                                                   # what tests look at the kernel with
 	prometheus                                                                # what reads the metrics, and promtool
+	chromium                                                                  # what the router's page is looked at in
 	mmdebstrap rpm                                                            # a fresh Debian for what tools/package makes
 )
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
-use crate::{check, daemon, doctor, drain, show, unload};
+use crate::{check, daemon, doctor, drain, show, trace, unload};
 
 /// Host daemon of service level routing: takes clients' datagrams out of tunnels and lets this server's programs answer
 /// them from virtual addresses.
@@ -42,6 +42,8 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Say what this host does with a flow: whether it serves the address, the service's state, and whose socket gets the packets.
+    Trace(trace::Options),
     /// Have the running daemon read its configuration again, all or nothing. Same as SIGHUP, with an answer.
     Reload {
         #[command(flatten)]
@@ -103,6 +105,7 @@ impl Cli {
             Command::Check { config } => return check::run(&config),
             Command::Doctor(options) => return doctor::run(&options),
             Command::Show { what, output } => show::run(what, &output)?,
+            Command::Trace(options) => trace::run(&options)?,
             Command::Reload { output } => show::reload(&output)?,
             Command::Drain { wait, timeout, output } => return drain::command::drain(wait, timeout, &output),
             Command::Undrain { output } => return drain::command::undrain(&output),

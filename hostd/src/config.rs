@@ -80,6 +80,8 @@ pub struct Settings {
     pub drain: Drain,
     /// Where metrics are read; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where it can be read over HTTP.
+    pub api: slr_daemon::api::Settings,
     /// How many echoes clients of stalled flows are sent.
     pub echoes: Rates,
 }

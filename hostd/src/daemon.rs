@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use slr_control::LinkEvent;
-use slr_daemon::admin::Call;
+use slr_daemon::admin::{Call, Calls};
+use slr_daemon::api::{Api, Tls};
 use slr_daemon::metrics::Exporter;
 use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{admin, log, notify};
@@ -34,6 +35,7 @@ use crate::peers::Peers;
 use crate::sockets::{Count, Surveyor};
 use crate::standing::Standing;
 use crate::state::{State, Store};
+use crate::web;
 
 /// How often interfaces and routes are looked at, in case somebody changed them.
 const RECHECK: Duration = Duration::from_secs(5);
@@ -50,10 +52,12 @@ pub fn run(config: &Path) -> Result<()> {
         let mut signals = Signals::new().context("take over signals")?;
         let mut calls = admin::serve(&settings.admin_socket)?;
         let mut daemon = Daemon::start(config.to_owned(), settings).await?;
+        let _api = daemon.serve_api(&calls)?;
         let mut recheck = tokio::time::interval(RECHECK);
         let mut beat = tokio::time::interval(BEAT);
         recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pulse = notify::Pulse::new();
         notify::ready(&daemon.summary());
         tracing::info!("{}", daemon.summary());
         while !daemon.has_ended {
@@ -72,6 +76,7 @@ pub fn run(config: &Path) -> Result<()> {
             let begun = Instant::now();
             daemon.take(turn).await;
             daemon.exporter.turned();
+            pulse.turned(Instant::now());
             daemon.figures.turned(begun.elapsed());
         }
         daemon.finish().await;
@@ -167,6 +172,15 @@ impl Daemon {
         daemon.observe(&settings);
         daemon.exporter.ready(Ok(()));
         Ok(daemon)
+    }
+
+    /// The API, over HTTPS with this host's certificates, if it has any.
+    fn serve_api(&self, calls: &Calls) -> Result<Api> {
+        let tls = self.parents.trust().map(|trust| Arc::new(move || trust.current().https_server()) as Tls);
+        let about = ("hostd", env!("CARGO_PKG_VERSION"));
+        let api = Api::start(&self.settings.api, tls, about, web::ROUTES, &[], calls.asker())?;
+        api.places().iter().for_each(|place| tracing::info!(place, "the API is served"));
+        Ok(api)
     }
 
     async fn take(&mut self, turn: Turn) {

@@ -34,7 +34,9 @@ mod sockets;
 mod standing;
 mod state;
 mod status;
+mod trace;
 mod unload;
+mod web;
 
 use std::process::ExitCode;
 

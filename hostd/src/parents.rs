@@ -210,6 +210,11 @@ impl Parents {
         undecoded.chain(others).collect()
     }
 
+    /// Certificates in force, if there are any.
+    pub fn trust(&self) -> Option<Arc<Trust>> {
+        self.endpoint.as_ref().map(|endpoint| endpoint.trust().clone())
+    }
+
     /// When this host's certificate and the revocation list end, in Unix seconds.
     pub fn certificate_ends(&self) -> Vec<(&'static str, u64)> {
         let Some(endpoint) = &self.endpoint else { return Vec::new() };

@@ -11,7 +11,7 @@ use crate::echo::Report;
 use crate::status::{Request, Topic};
 
 /// The answer. Counted since the daemon started, but for the claims: since the tables were made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Recovery {
     /// Flows whose clients fell silent, by what became of them.
     pub stalls: Vec<(String, u64)>,

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use slr_model::{Protocol, Service, ServiceKey, VirtualSubnet};
 use thiserror::Error;
 
+pub use diag::owner;
 pub use surveyor::{Count, Surveyor};
 
 /// Why connections cannot be counted.

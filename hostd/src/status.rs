@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use slr_model::{Loads, NodeName, ServiceKey, VirtualSubnet};
+use slr_model::{FlowKey, Loads, NodeName, ServiceKey, VirtualSubnet};
 
 use crate::drain::{Cause, Phase};
 
@@ -14,6 +15,11 @@ use crate::drain::{Cause, Phase};
 pub enum Request {
     /// Tell.
     Show(Topic),
+    /// Say what becomes of a flow. Answered with a [`HostTrace`](slr_model::HostTrace).
+    Trace {
+        /// Which.
+        flow: FlowKey,
+    },
     /// Read the configuration again.
     Reload,
     /// Take no new flows from now on. Answered with a [`Drained`].
@@ -49,7 +55,7 @@ pub enum Topic {
 }
 
 /// A virtual subnet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Subnet {
     /// Its name.
     pub name: String,
@@ -68,7 +74,7 @@ pub struct Subnet {
 }
 
 /// An interface at which tunnels arrive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -87,7 +93,7 @@ pub struct Interface {
 }
 
 /// A reason and what ended with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counter {
     /// Its stable name.
     pub reason: String,
@@ -105,9 +111,10 @@ pub struct Counter {
 }
 
 /// Somebody whose tunnels are accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// Its prefix.
+    #[schemars(with = "String")]
     pub prefix: IpNet,
     /// Names of the routers and hosts that it stands for.
     pub names: Vec<String>,
@@ -118,20 +125,22 @@ pub struct Peer {
 }
 
 /// What a reload changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Newly served.
     pub subnets_added: Vec<VirtualSubnet>,
     /// No longer served.
     pub subnets_removed: Vec<VirtualSubnet>,
     /// Peers that are new or may do something else now.
+    #[schemars(with = "Vec<String>")]
     pub peers_changed: Vec<IpNet>,
     /// Peers that are gone.
+    #[schemars(with = "Vec<String>")]
     pub peers_removed: Vec<IpNet>,
 }
 
 /// The session with a parent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Session {
     /// The router.
     pub parent: NodeName,
@@ -144,13 +153,14 @@ pub struct Session {
     /// How often the parent wants adverts.
     pub advert_interval_ms: Option<u32>,
     /// Prefixes that its tunnels come from, as it says and its certificate allows.
+    #[schemars(with = "Vec<String>")]
     pub tunnel_sources: Vec<IpNet>,
     /// It knows that this host drains.
     pub knows_drain: bool,
 }
 
 /// A service of this host.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     /// Which.
     pub key: ServiceKey,
@@ -169,7 +179,7 @@ pub struct Service {
 }
 
 /// A load value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Load {
     /// Its name.
     pub name: String,
@@ -191,7 +201,7 @@ impl From<crate::load::Row> for Load {
 }
 
 /// A health check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// The service that is checked.
     pub key: ServiceKey,
@@ -212,7 +222,7 @@ pub struct Check {
 }
 
 /// How far a drain is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drained {
     /// Where it stands.
     pub phase: Phase,

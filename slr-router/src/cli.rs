@@ -12,7 +12,7 @@ use slr_model::{NodeName, ServiceKey};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
 use crate::daemon::Request;
-use crate::{announce, check, daemon, diff, doctor, drain, forget, replay, show, trace, unload};
+use crate::{announce, check, daemon, diff, doctor, drain, forget, replay, show, top, trace, unload};
 
 /// Service level router: places the flows of virtual hosts on servers and tunnels them there.
 #[derive(Debug, Parser)]
@@ -89,6 +89,8 @@ enum Command {
     /// Say what the running router does with a flow, and why: subnet, route, slot, hosts, what is remembered, and what becomes of its next
     /// packets.
     Trace(trace::Options),
+    /// Show the running router live: rates of hosts and subnets, states, drops, recovery, what happened.
+    Top(top::Options),
     /// Feed a capture to the real program, packet by packet, and say what becomes of each.
     Replay(replay::Options),
     /// Write man pages and shell completions into a folder.
@@ -136,6 +138,7 @@ impl Cli {
             Command::Watchdog { config } => announce::watchdog::run(&config)?,
             Command::Flows { what } => forget::run(what)?,
             Command::Trace(options) => trace::run(&options)?,
+            Command::Top(options) => top::run(&options)?,
             Command::Replay(options) => replay::run(&options)?,
             Command::Manual { dir } => slr_manual::write(<Self as CommandFactory>::command(), &dir)?,
             Command::Unload { config } => unload::run(&config)?,

@@ -65,6 +65,8 @@ pub struct Settings {
     pub damping: Damping,
     /// Where metrics are served; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where it can be read over HTTP.
+    pub api: slr_daemon::api::Settings,
     /// Where the daemon answers.
     pub admin_socket: PathBuf,
     /// The virtual subnets, in the order of the file.

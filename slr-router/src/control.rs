@@ -143,6 +143,11 @@ impl Control {
         &self.trust
     }
 
+    /// The same, for whoever outlives a turn of the loop.
+    pub fn shared_trust(&self) -> Arc<Trust> {
+        self.trust.clone()
+    }
+
     /// How the ways are.
     pub fn keepalives(&self) -> &Keepalives {
         &self.keepalives

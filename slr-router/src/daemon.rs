@@ -27,6 +27,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 use slr_daemon::admin::{self, Call, Calls};
+use slr_daemon::api::{Api, Tls};
 use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{log, notify};
 use slr_dataplane::router::{Adoption, Link, Orphan, Router, RouterOptions};
@@ -56,6 +57,7 @@ use crate::recovery;
 use crate::show;
 use crate::state::State;
 use crate::trace;
+use crate::web;
 
 /// What the admin socket is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,6 +93,10 @@ pub enum Request {
     },
     /// Forget flows.
     ForgetFlows(forget::Which),
+    /// The router at a glance.
+    Overview,
+    /// Shares and costs of the last minutes.
+    History,
     /// Say what becomes of a flow.
     Trace {
         /// Which.
@@ -113,7 +119,7 @@ pub fn run(config: &Path) -> Result<()> {
     runtime.block_on(async { Daemon::start(config)?.run().await })
 }
 
-struct Daemon {
+pub(crate) struct Daemon {
     config: PathBuf,
     core: Core<Router>,
     watcher: Watcher,
@@ -129,6 +135,8 @@ struct Daemon {
     signals: Signals,
     calls: Calls,
     figures: Figures,
+    /// Read by programs, browsers and other nodes, for as long as the daemon runs.
+    _api: Api,
     announcing: Option<Announcing>,
     /// What became of claims.
     claims: recovery::Claims,
@@ -170,6 +178,7 @@ impl Daemon {
         let (control, keyring) = start_control(&mut core, &loaded.settings, now)?.unzip();
         let generation = watcher.watch(core.targets(&loaded));
         let figures = Figures::start(loaded.settings.metrics)?;
+        let api = serve_api(&loaded.settings, control.as_ref(), &calls)?;
         let searching = Searching::start(core.plane())?;
         let adverts = Adverts::start(core.plane())?;
         let announcing = loaded.settings.announce.clone().map(Announcing::start).transpose()?;
@@ -186,6 +195,7 @@ impl Daemon {
             signals,
             calls,
             figures,
+            _api: api,
             announcing,
             claims: recovery::Claims::default(),
             mirrors: Mirrors::new(now),
@@ -194,6 +204,11 @@ impl Daemon {
             waiting: None,
             is_ready: false,
         })
+    }
+
+    /// What it decides by, for showing.
+    pub(crate) fn core(&self) -> &Core<Router> {
+        &self.core
     }
 
     async fn run(mut self) -> Result<()> {
@@ -306,6 +321,8 @@ impl Daemon {
             Ok(Request::Remove { host }) => self.remove(call, &host),
             Ok(Request::Announce { drain }) => self.drain_announcements(call, drain),
             Ok(Request::ForgetFlows(which)) => self.forget_flows(call, &which),
+            Ok(Request::Overview) => call.answer(self.overview().map_err(|error| format!("{error:#}"))),
+            Ok(Request::History) => call.answer(Ok(self.figures.history().series())),
             Ok(Request::Trace { flow }) => {
                 call.answer(trace::answer(flow, &self.core).map_err(|error| format!("{error:#}")));
             }
@@ -450,6 +467,18 @@ fn start_control(core: &mut Core<Router>, settings: &Settings, now: Instant) -> 
     }
     core.join(cluster, now);
     Ok(Some((control, keyring)))
+}
+
+/// The API, over HTTPS with this router's certificates, if it has any.
+fn serve_api(settings: &Settings, control: Option<&Control>, calls: &Calls) -> Result<Api> {
+    let tls = control.map(|control| {
+        let trust = control.shared_trust();
+        Arc::new(move || trust.current().https_server()) as Tls
+    });
+    let about = ("slr-router", env!("CARGO_PKG_VERSION"));
+    let api = Api::start(&settings.api, tls, about, web::ROUTES, web::ASSETS, calls.asker())?;
+    api.places().iter().for_each(|place| tracing::info!(place, "the API is served"));
+    Ok(api)
 }
 
 fn hours_now() -> Hours {

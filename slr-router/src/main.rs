@@ -20,13 +20,16 @@ mod hosts;
 mod keepalive;
 mod links;
 mod metrics;
+mod overview;
 mod recovery;
 mod replay;
 mod show;
 mod state;
+mod top;
 mod trace;
 mod tunnel;
 mod unload;
+mod web;
 
 use std::process::ExitCode;
 

@@ -7,8 +7,8 @@ pub mod control;
 mod control_tables;
 pub mod mirror;
 pub mod recovery;
-mod remedies;
-mod rows;
+pub mod remedies;
+pub mod rows;
 mod tables;
 
 use std::os::unix::net::UnixStream;
@@ -76,7 +76,7 @@ pub struct FlowFilter {
 }
 
 /// Most flows in one answer: about 20 MB of JSON, which is read within the admin socket's patience.
-const FLOWS_MAX: i64 = 100_000;
+pub const FLOWS_MAX: i64 = 100_000;
 
 /// Asks the daemon and prints its answer.
 pub fn run(what: &What, output: &Output) -> Result<()> {

@@ -1,24 +1,34 @@
-//! `slr-router trace`: what the running router does with one flow, and why.
+//! `slr-router trace`: what the running router does with one flow, and why; and what becomes of it further on.
 
-use std::fmt::Write as _;
-use std::net::SocketAddr;
+mod follow;
+mod text;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slr_daemon::admin;
 use slr_daemon::output::print;
+use slr_dataplane::reason::Verdict;
 use slr_dataplane::router::{Router, Step, TracedHop};
-use slr_model::{ClassName, FlowKey, KeyMask, NodeName, OrphanPolicy, Protocol, Service, VirtualSubnet};
+use slr_model::{ClassName, FlowKey, KeyMask, NodeName, OrphanPolicy, Protocol, Role, Service, VirtualSubnet};
 use slr_session::registry::ServiceState;
 
 use crate::cli::Output;
+use crate::config::DEFAULT_CONFIG;
 use crate::daemon::{Core, Request};
+use crate::show::remedies;
 
 /// How often a flow is looked at while it is watched.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often it is told how many packets went the same way.
+const RATE_EVERY: Duration = Duration::from_secs(1);
 
 /// Which flow.
 #[derive(Debug, Args)]
@@ -30,16 +40,24 @@ pub struct Options {
     /// tcp or udp.
     #[arg(default_value = "tcp")]
     protocol: Protocol,
-    /// Go on for so long, and tell what changes.
-    #[arg(long, value_name = "SECONDS")]
+    /// Ask this router alone, and no node that the flow goes to.
+    #[arg(long)]
+    here: bool,
+    /// Go on for so long at this router, and tell what changes and how many packets go the same way.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "here")]
     watch: Option<u64>,
+    /// The configuration, which names the certificates that other nodes are asked with.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
     #[command(flatten)]
     output: Output,
 }
 
 /// What the daemon says of a flow.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trace {
+    /// Who answers.
+    pub router: NodeName,
     pub flow: FlowKey,
     /// The virtual subnet that it is in.
     pub subnet: Option<VirtualSubnet>,
@@ -53,10 +71,23 @@ pub struct Trace {
     pub first: Becomes,
     /// What becomes of a later one.
     pub later: Becomes,
+    /// Whom its packets may come to, in that order.
+    pub next: Vec<Next>,
+}
+
+/// A node that packets of the flow may come to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Next {
+    pub name: NodeName,
+    pub role: Role,
+    /// Its tunnel address, where it also answers questions.
+    pub address: IpAddr,
+    /// Packets that this router has sent there, of all flows.
+    pub packets: u64,
 }
 
 /// The route that decides.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// The client's class; null: one that has no route of its own for this.
     pub class: Option<ClassName>,
@@ -75,7 +106,7 @@ pub struct Route {
 }
 
 /// A host of the slot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     pub host: NodeName,
     /// Packets are sent there.
@@ -88,7 +119,7 @@ pub struct Candidate {
 }
 
 /// A flow that is remembered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Known {
     /// Null: its host is gone or was down since, so that it is placed anew.
     pub host: Option<NodeName>,
@@ -105,22 +136,29 @@ pub struct Known {
 }
 
 /// What becomes of a packet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Becomes {
     /// As `show counters` has it.
     pub reason: String,
     pub verdict: String,
     pub meaning: String,
+    /// What usually helps, of drops.
+    pub remedy: Option<String>,
+    /// Packets that have ended with it so far, of all flows.
+    pub packets: u64,
     /// Who gets it, one after the other until somebody has the flow.
     pub hosts: Vec<NodeName>,
 }
 
-impl From<Step> for Becomes {
-    fn from(step: Step) -> Self {
+impl Becomes {
+    fn new(step: Step, packets: u64) -> Self {
+        let remedy = (step.reason.verdict() == Verdict::Drop).then(|| remedies::remedy(step.reason)).flatten();
         Self {
             reason: step.reason.name().to_owned(),
             verdict: step.reason.verdict().as_str().to_owned(),
             meaning: step.reason.meaning().to_owned(),
+            remedy: remedy.map(str::to_owned),
+            packets,
             hosts: step.hosts,
         }
     }
@@ -130,6 +168,9 @@ impl From<Step> for Becomes {
 pub fn answer(flow: FlowKey, core: &Core<Router>) -> Result<Trace> {
     let found = core.plane().trace(&flow).context("the tables cannot be read")?;
     let settings = &core.in_force().context("no configuration is in force yet")?.settings;
+    let counters: BTreeMap<_, _> = core.plane().reasons()?.into_iter().collect();
+    let packets = |step: &Step| counters.get(&step.reason).map_or(0, |counter| counter.packets);
+    let (first, later) = (packets(&found.first), packets(&found.later));
     let subnet = found.subnet.and_then(|prefix| settings.subnets.iter().find(|subnet| subnet.prefix == prefix));
     let candidate = |hop: TracedHop| {
         let host = core.fleet().registry().host(hop.name.as_str());
@@ -170,108 +211,93 @@ pub fn answer(flow: FlowKey, core: &Core<Router>) -> Result<Trace> {
         mirrored: known.mirrored,
         guess: known.guess,
     });
+    let (first, later) = (Becomes::new(found.first, first), Becomes::new(found.later, later));
     Ok(Trace {
+        router: settings.name.clone(),
         flow,
         subnet: found.subnet,
         orphan: subnet.map(|subnet| subnet.orphan),
         route,
         known,
-        first: found.first.into(),
-        later: found.later.into(),
+        next: next(core, settings.tier.into(), [&first, &later].into_iter().flat_map(|step| &step.hosts))?,
+        first,
+        later,
     })
 }
 
-/// Asks the daemon and prints its answer; with `--watch` again and again, as long as it changes.
+/// Whom packets go to: each once, with the way to ask it. A node without a session is another router of this tier.
+fn next<'a>(core: &Core<Router>, own: Role, names: impl Iterator<Item = &'a NodeName>) -> Result<Vec<Next>> {
+    let hops: BTreeMap<IpAddr, u64> =
+        core.plane().hops()?.into_iter().map(|hop| (hop.address, hop.usage.packets)).collect();
+    let mut next: Vec<Next> = Vec::new();
+    for name in names {
+        let Some(hop) = core.hops().iter().find(|hop| hop.name == *name) else { continue };
+        if next.iter().all(|known| known.name != *name) {
+            let host = core.fleet().registry().host(name.as_str());
+            let is_listed = core.in_force().is_some_and(|loaded| loaded.hosts.iter().any(|host| host.name == *name));
+            next.push(Next {
+                name: name.clone(),
+                role: host.map_or(if is_listed { Role::Host } else { own }, |host| host.role()),
+                address: hop.address,
+                packets: hops.get(&hop.address).copied().unwrap_or_default(),
+            });
+        }
+    }
+    Ok(next)
+}
+
+/// Asks the daemon and then, in turn, whom the flow goes to, and prints their answers; with `--watch` the daemon again and again.
 pub fn run(options: &Options) -> Result<()> {
     let flow = FlowKey::new(options.client, options.virtual_host, options.protocol)?;
     let ask = || admin::request::<Trace>(&options.output.socket, &Request::Trace { flow });
+    let trace = ask()?;
+    if let Some(seconds) = options.watch {
+        return watch(trace, Duration::from_secs(seconds), ask, options.output.json);
+    }
+    let asked = if options.here { Vec::new() } else { follow::follow(&trace, &options.config) };
+    let followed = follow::Followed { trace, asked };
+    print(if options.output.json { serde_json::to_string_pretty(&followed)? } else { followed.to_string() });
+    Ok(())
+}
+
+/// Tells what changes, and each second how many packets went the flow's ways.
+fn watch(
+    mut last: Trace,
+    period: Duration,
+    ask: impl Fn() -> Result<Trace, admin::AdminError>,
+    json: bool,
+) -> Result<()> {
     let tell = |trace: &Trace| -> Result<()> {
-        print(if options.output.json { serde_json::to_string_pretty(trace)? } else { text(trace) });
+        print(if json { serde_json::to_string_pretty(trace)? } else { text::text(trace) });
         Ok(())
     };
-    let begun = Instant::now();
-    let mut last = ask()?;
     tell(&last)?;
-    while options.watch.is_some_and(|seconds| begun.elapsed() < Duration::from_secs(seconds)) {
+    let (begun, mut told) = (Instant::now(), (Instant::now(), last.clone()));
+    while begun.elapsed() < period {
         sleep(LOOK_EVERY);
         let now = ask()?;
-        if now != last {
-            if !options.output.json {
+        let is_changed = now.without_counters() != last.without_counters();
+        if !json && told.0.elapsed() >= RATE_EVERY {
+            println!("{:.1} s: {}", begun.elapsed().as_secs_f64(), text::rates(&told.1, &now, told.0.elapsed()));
+            told = (Instant::now(), now.clone());
+        }
+        if is_changed {
+            if !json {
                 println!("\nafter {:.1} s", begun.elapsed().as_secs_f64());
             }
             tell(&now)?;
-            last = now;
         }
+        last = now;
     }
     Ok(())
 }
 
-/// For people.
-fn text(trace: &Trace) -> String {
-    let mut lines = vec![("flow", trace.flow.to_string())];
-    lines.push(match (&trace.subnet, trace.orphan) {
-        (Some(subnet), Some(orphan)) => ("subnet", format!("{subnet}, orphan = \"{orphan}\"")),
-        (Some(subnet), None) => ("subnet", format!("{subnet}, of a configuration that is not in force any more")),
-        (None, _) => ("subnet", "none: the address is in no virtual subnet of this router".to_owned()),
-    });
-    if let Some(route) = &trace.route {
-        let clients = route.class.as_ref().map_or("all clients".to_owned(), |class| format!("clients of {class}"));
-        let service = route.service.map_or("whatever no route names".to_owned(), |service| service.to_string());
-        let slot = match (route.slot, route.slots) {
-            (Some(slot), Some(slots)) => format!("slot {slot} of {slots}, chosen by {}", route.key),
-            _ => "which has no host".to_owned(),
-        };
-        lines.push(("route", format!("{service} for {clients}: ring {}, {slot}", route.ring)));
-        let names = ["the slot has", "before that", "before that"];
-        for (name, candidate) in names.into_iter().zip(&route.hosts) {
-            lines.push((name, of_candidate(candidate)));
-        }
-        lines.extend(route.second.as_ref().map(|candidate| ("second choice", of_candidate(candidate))));
-    } else if trace.subnet.is_some() {
-        lines.push(("route", "none: the subnet does not list this protocol and port".to_owned()));
+impl Trace {
+    /// What matters when two are compared: counters go on by themselves.
+    fn without_counters(&self) -> Self {
+        let mut trace = self.clone();
+        (trace.first.packets, trace.later.packets) = (0, 0);
+        trace.next.iter_mut().for_each(|next| next.packets = 0);
+        trace
     }
-    lines.push(("remembered", trace.known.as_ref().map_or("no".to_owned(), of_known)));
-    if trace.first == trace.later {
-        lines.push(("next packet", of_step(&trace.first)));
-    } else {
-        lines.push(("first packet", of_step(&trace.first)));
-        lines.push(("later packets", of_step(&trace.later)));
-    }
-    lines.iter().fold(String::new(), |mut text, (what, value)| {
-        let separator = if text.is_empty() { "" } else { "\n" };
-        let _ = write!(text, "{separator}{what:<14}{value}");
-        text
-    })
-}
-
-fn of_candidate(candidate: &Candidate) -> String {
-    let mut words = vec![if candidate.up { "reached" } else { "packets are not sent there" }.to_owned()];
-    if candidate.doubted {
-        words.push("in doubt: its last keepalives have no answer".to_owned());
-    }
-    if let (Some(state), Some(reason)) = (candidate.state, &candidate.reason) {
-        words.push(format!("{state} ({reason})"));
-    }
-    format!("{}: {}", candidate.host, words.join(", "))
-}
-
-fn of_known(known: &Known) -> String {
-    let Some(host) = &known.host else {
-        return "yes, but its host is gone or was down since: it is placed anew".to_owned();
-    };
-    let mut words = vec![if known.pinned { "pinned" } else { "has not shown two ends yet" }.to_owned()];
-    words.push(format!("silent for {} s", known.idle_s));
-    let more = [
-        (known.closing, "its client has closed it"),
-        (known.mirrored, "told by another member of the cluster"),
-        (known.guess, "not claimed by its host yet"),
-    ];
-    words.extend(more.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned()));
-    format!("at {host}: {}", words.join(", "))
-}
-
-fn of_step(step: &Becomes) -> String {
-    let hosts: Vec<&str> = step.hosts.iter().map(NodeName::as_str).collect();
-    let to = if hosts.is_empty() { String::new() } else { format!(" to {}", hosts.join(", then ")) };
-    format!("{}{to} ({}: {})", step.verdict, step.reason, step.meaning)
 }

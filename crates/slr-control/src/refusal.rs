@@ -82,6 +82,13 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn not_a_reader(other: &Identity) -> Self {
+        Self::new(
+            format!("{other} is no router, and routers alone may read this"),
+            "ask from a router of the trust domain, or on this machine by the admin socket",
+        )
+    }
+
     pub(crate) fn unreadable(error: &CertificateError) -> Self {
         Self::new(format!("the certificate does not say who the node is: {error}"), "issue it with slr-ca")
     }

@@ -13,6 +13,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
+use slr_model::{NodeName, Role};
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -34,6 +35,8 @@ use verifier::Verifier;
 pub const POLL: Duration = Duration::from_millis(400);
 /// The name and version of what is spoken inside TLS.
 pub const ALPN: &[u8] = b"slr/1";
+/// The same of HTTPS.
+const HTTP: &[u8] = b"http/1.1";
 
 /// Certificates, key and revocation list, as new as the files are.
 pub struct Trust {
@@ -191,16 +194,38 @@ impl Material {
 
     /// TLS for the end that dials.
     pub(crate) fn client_tls(&self, rule: Rule) -> QuicClientConfig {
+        QuicClientConfig::try_from(self.client_config(rule, ALPN)).expect("the provider has QUIC's first cipher suite")
+    }
+
+    fn client_config(&self, rule: Rule, spoken: &[u8]) -> rustls::ClientConfig {
         let mut tls = rustls::ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has TLS 1.3")
             .dangerous()
             .with_custom_certificate_verifier(self.verifier(Arc::new(RwLock::new(rule))))
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(self.key.clone())));
-        tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls.alpn_protocols = vec![spoken.to_vec()];
         tls.resumption = Resumption::disabled();
         tls.enable_sni = false;
-        QuicClientConfig::try_from(tls).expect("the provider has QUIC's first cipher suite")
+        tls
+    }
+
+    /// TLS for HTTPS towards whoever may read: see [`Rule::Reading`].
+    pub fn https_server(&self) -> Arc<rustls::ServerConfig> {
+        let mut tls = rustls::ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("the provider has TLS 1.3")
+            .with_client_cert_verifier(self.verifier(Arc::new(RwLock::new(Rule::Reading))))
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.key.clone())));
+        tls.alpn_protocols = vec![HTTP.to_vec()];
+        tls.session_storage = Arc::new(NoServerSessionStorage {});
+        tls.send_tls13_tickets = 0;
+        Arc::new(tls)
+    }
+
+    /// TLS for HTTPS to the node of that role and name.
+    pub fn https_client(&self, role: Role, name: NodeName) -> Arc<rustls::ClientConfig> {
+        Arc::new(self.client_config(Rule::Dialled { role, name }, HTTP))
     }
 
     fn verifier(&self, rule: SharedRule) -> Arc<Verifier> {

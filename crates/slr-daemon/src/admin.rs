@@ -90,15 +90,32 @@ impl Call {
     }
 }
 
+/// A way to the daemon's loop besides the socket.
+#[derive(Clone, Debug)]
+pub struct Asker(mpsc::Sender<Call>);
+
+impl Asker {
+    /// What the loop answers: `{"ok": value}` or `{"error": "text"}`. It is waited for as long as on the socket.
+    pub async fn ask(&self, request: Value) -> Value {
+        ask(request, &self.0).await
+    }
+}
+
 /// The daemon's end of the socket.
 #[derive(Debug)]
 pub struct Calls {
     path: PathBuf,
+    asker: Asker,
     calls: mpsc::Receiver<Call>,
     acceptor: JoinHandle<()>,
 }
 
 impl Calls {
+    /// Another way to ask.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+
     /// The next request. Cancel-safe; never ends.
     pub async fn next(&mut self) -> Call {
         match self.calls.recv().await {
@@ -123,8 +140,8 @@ pub fn serve(path: impl AsRef<Path>) -> Result<Calls, AdminError> {
     }
     let listener = listen(&path).map_err(|source| AdminError::Listen { path: path.clone(), source })?;
     let (send, calls) = mpsc::channel(CONNECTIONS_MAX);
-    let acceptor = tokio::spawn(accept(listener, send));
-    Ok(Calls { path, calls, acceptor })
+    let acceptor = tokio::spawn(accept(listener, send.clone()));
+    Ok(Calls { path, asker: Asker(send), calls, acceptor })
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {

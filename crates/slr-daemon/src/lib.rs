@@ -5,6 +5,7 @@
 //! knows what a router or a host is.
 
 pub mod admin;
+pub mod api;
 pub mod config;
 pub mod doctor;
 pub mod log;

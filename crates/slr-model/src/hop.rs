@@ -9,7 +9,7 @@ use thiserror::Error;
 /// the kernel, which is why it cannot be written here.
 ///
 /// An id is local to one SLR and may be given to another host later; names are what nodes agree on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct HopId(NonZeroU16);
 

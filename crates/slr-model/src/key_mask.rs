@@ -25,7 +25,7 @@ word_enum! {
 ///
 /// Fewer parts keep more flows together: with the client's address alone, all flows of a client share a slot (client
 /// affinity). The mask touches placement only; a flow is always recorded under its whole key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "Vec<KeyField>", into = "Vec<KeyField>")]
 pub struct KeyMask(u8);
 

@@ -58,7 +58,7 @@ impl std::borrow::Borrow<str> for LoadName {
 serde_as_text!(LoadName, "a name of a load value such as queue_depth");
 
 /// Named load values, finite numbers all of them. The seed: a load "in reality can be anything".
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Loads(BTreeMap<LoadName, f64>);
 

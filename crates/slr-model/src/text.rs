@@ -15,7 +15,7 @@ pub struct UnknownWord {
 }
 
 /// Serialises a type through `Display` and deserialises it through `FromStr`, so that configuration, JSON and the
-/// command line share one syntax and one error text.
+/// command line share one syntax and one error text; to a schema it is a string.
 macro_rules! serde_as_text {
     ($type:ty, $expecting:literal) => {
         impl serde::Serialize for $type {
@@ -41,6 +41,16 @@ macro_rules! serde_as_text {
                 }
 
                 deserializer.deserialize_str(Text)
+            }
+        }
+
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "description": $expecting })
             }
         }
     };

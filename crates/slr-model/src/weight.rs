@@ -9,7 +9,7 @@ use thiserror::Error;
 ///
 /// Zero means "no new flows". The default of 100 leaves room on both sides. The bound is a thousand because a finer
 /// ratio would not survive placement: rings give a host about a hundred slots, the largest has 65,537 in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "u64", into = "u16")]
 pub struct Weight(u16);
 

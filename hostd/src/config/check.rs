@@ -69,6 +69,8 @@ pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
     let (sources, formulas) = complaints.loads(file.load, file.host.load, service_loads);
     let drain = complaints.drain(&file.drain);
     let metrics = complaints.metrics(&file.metrics);
+    let tunnels: Vec<IpAddr> = file.tunnel.addresses.get_ref().iter().map(|address| *address.get_ref()).collect();
+    let api = file.api.check(folder, &tunnels, &mut complaints.found);
     let echoes = complaints.echoes(&file.echo);
     let routers = complaints.routers(file.router);
     let site_hosts = complaints.site_hosts(file.site_host);
@@ -92,6 +94,7 @@ pub fn settings(file: File, folder: &Path) -> Result<Settings, Vec<Complaint>> {
         formulas,
         drain,
         metrics,
+        api,
         echoes,
     };
     if complaints.found.is_empty() { Ok(settings) } else { Err(complaints.found) }

@@ -30,6 +30,8 @@ pub struct File {
     #[serde(default)]
     pub metrics: Metrics,
     #[serde(default)]
+    pub api: slr_daemon::api::File,
+    #[serde(default)]
     pub echo: Echo,
     #[serde(default)]
     pub router: Vec<Router>,

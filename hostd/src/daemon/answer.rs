@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use serde_json::Value;
 use slr_daemon::admin::Call;
+use slr_model::{FlowKey, HostState, HostTrace, TracedDrop, TracedService};
 
 use super::Daemon;
 use crate::drain::Cause;
@@ -17,6 +18,7 @@ impl Daemon {
     pub(super) async fn answer(&mut self, call: Call) {
         let result = match call.parse::<Request>() {
             Ok(Request::Show(topic)) => self.show(topic),
+            Ok(Request::Trace { flow }) => self.trace(flow).and_then(|trace| Ok(serde_json::to_value(trace)?)),
             Ok(Request::Reload) => self.reload().await.and_then(|changed| Ok(serde_json::to_value(changed)?)),
             Ok(Request::Drain) => self.told_to_drain().and_then(|drained| Ok(serde_json::to_value(drained)?)),
             Ok(Request::Undrain) => self.told_to_undrain().and_then(|drained| Ok(serde_json::to_value(drained)?)),
@@ -54,6 +56,29 @@ impl Daemon {
             Topic::Drain => serde_json::to_value(self.drained())?,
             Topic::Recovery => serde_json::to_value(self.recovery()?)?,
         })
+    }
+
+    fn trace(&self, flow: FlowKey) -> Result<HostTrace> {
+        let (address, port) = (flow.virtual_host().ip(), flow.virtual_host().port());
+        let subnet = self.settings.subnets.iter().map(|subnet| subnet.prefix).find(|subnet| subnet.contains(address));
+        let rows = self.standing.service_rows(Instant::now());
+        let of_subnet: Vec<_> = rows.iter().filter(|row| Some(row.key.subnet) == subnet).collect();
+        let named = of_subnet.iter().find(|row| {
+            row.key.service.is_some_and(|service| service.protocol == flow.protocol() && service.port.get() == port)
+        });
+        let row = named.or_else(|| of_subnet.iter().find(|row| row.key.service.is_none()));
+        let service = row.map(|row| TracedService {
+            service: row.key,
+            state: row.state.parse().unwrap_or(HostState::Down),
+            reason: if row.reason.is_empty() { "nothing is wrong".to_owned() } else { row.reason.clone() },
+        });
+        let (socket, problem) = crate::trace::socket(&flow);
+        let mut drops: Vec<_> = self.counters()?;
+        drops.retain(|counter| counter.remedy.is_some() && counter.packets > 0);
+        drops.sort_by_key(|counter| std::cmp::Reverse(counter.packets));
+        let drop = |Counter { reason, packets, meaning, remedy, .. }| TracedDrop { reason, packets, meaning, remedy };
+        let drops = drops.into_iter().map(drop).collect();
+        Ok(HostTrace { host: self.settings.name.clone(), flow, subnet, service, socket, problem, drops })
     }
 
     pub(super) fn subnets(&self) -> Result<Vec<Subnet>> {

@@ -82,6 +82,7 @@ impl Daemon {
             ("admin socket", self.settings.admin_socket != new.admin_socket),
             ("[control] state_dir", state_dir(&self.settings) != state_dir(&new)),
             ("[metrics] listen", self.settings.metrics != new.metrics),
+            ("[api]", self.settings.api != new.api),
         ];
         if let Some((what, _)) = fixed.iter().find(|(_, changed)| *changed) {
             bail!("{what} cannot change while the daemon runs: stop it, then start it again");

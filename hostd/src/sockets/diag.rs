@@ -8,11 +8,13 @@ use netlink_packet_core::{
     Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, TCP_FIN_WAIT2};
+use netlink_packet_sock_diag::constants::{
+    AF_INET, AF_INET6, TCP_CLOSE, TCP_ESTABLISHED, TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_RECV,
+};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
-use slr_model::{Protocol, VirtualSubnet};
+use slr_model::{FlowKey, Protocol, TracedSocket, VirtualSubnet};
 use socket2::SockRef;
 
 use super::{Connection, SurveyError, filter};
@@ -44,6 +46,57 @@ pub fn connections(
         receive(&socket, protocol, &mut found)?;
     }
     Ok(())
+}
+
+/// Who gets the packets of a flow, as the kernel's own look-up finds it: one question, one answer, however many sockets there are.
+pub fn owner(flow: &FlowKey) -> Result<TracedSocket, SurveyError> {
+    let protocol = flow.protocol();
+    let (local, remote) = (flow.virtual_host(), flow.client());
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    SockRef::from(&socket).set_read_timeout(Some(PATIENCE))?;
+    socket.bind_auto()?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    let mut socket_id = if local.is_ipv4() { SocketId::new_v4() } else { SocketId::new_v6() };
+    // Of one UDP socket the kernel asks with the ends exchanged ("for historical reasons", net/ipv4/udp_diag.c).
+    let (source, destination) = if protocol == Protocol::Udp { (remote, local) } else { (local, remote) };
+    (socket_id.source_address, socket_id.source_port) = (source.ip(), source.port());
+    (socket_id.destination_address, socket_id.destination_port) = (destination.ip(), destination.port());
+    socket_id.cookie = ANY_COOKIE;
+    let request = InetRequest {
+        family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
+        protocol: protocol.number(),
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::all(),
+        socket_id,
+    };
+    let question = Question { request, filter: Vec::new() };
+    socket.send(&question.bytes_for(NLM_F_REQUEST), 0)?;
+    let mut buffer = vec![0; ANSWER_LEN_MAX];
+    let len = socket.recv(&mut &mut buffer[..], 0)?;
+    let message = NetlinkMessage::<SockDiagMessage>::deserialize(&buffer[..len.min(ANSWER_LEN_MAX)])
+        .map_err(|error| SurveyError::Answer(error.to_string()))?;
+    match message.payload {
+        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+            Ok(of_state(protocol, response.header.state))
+        }
+        NetlinkPayload::Error(error) => match error.code.map_or(0, std::num::NonZero::get) {
+            code if -code == libc::ENOENT => Ok(TracedSocket::Nobody),
+            code => Err(refused(protocol, code)),
+        },
+        other => Err(SurveyError::Answer(format!("{other:?}"))),
+    }
+}
+
+/// `INET_DIAG_NOCOOKIE`: whichever socket it is.
+const ANY_COOKIE: [u8; 8] = [0xff; 8];
+
+/// What a socket in this state is to the flow. UDP: "established" is connected, "close" is bound.
+fn of_state(protocol: Protocol, state: u8) -> TracedSocket {
+    match (protocol, state) {
+        (_, TCP_ESTABLISHED) | (Protocol::Tcp, TCP_SYN_RECV) => TracedSocket::Connected,
+        (Protocol::Tcp, TCP_LISTEN) | (Protocol::Udp, TCP_CLOSE) => TracedSocket::Listening,
+        _ => TracedSocket::Closing,
+    }
 }
 
 /// States in which a client needs this host; FIN_WAIT2 is looked at again. A connected UDP socket is "established".
@@ -114,8 +167,12 @@ struct Question {
 
 impl Question {
     fn bytes(self) -> Vec<u8> {
+        self.bytes_for(NLM_F_REQUEST | NLM_F_DUMP)
+    }
+
+    fn bytes_for(self, flags: u16) -> Vec<u8> {
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        header.flags = flags;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(self));
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];

@@ -45,6 +45,7 @@ pub fn settings(file: file::File, folder: &Path, running: Option<&Settings>) -> 
     let keepalive = control::keepalive(&file.keepalive, &mut found);
     let announce = announce::announce(&file, folder, &mut found);
     let metrics = metrics(&file.metrics, &mut found);
+    let api = file.api.check(folder, &tunnel_addresses, &mut found);
     addresses_outside_subnets(&file.tunnel.addresses, &subnets, &mut found);
     let fixed = Fixed::spans(&file);
     let settings = Settings {
@@ -61,6 +62,7 @@ pub fn settings(file: file::File, folder: &Path, running: Option<&Settings>) -> 
         announce,
         damping,
         metrics,
+        api,
         subnets,
     };
     if let Some(running) = running {

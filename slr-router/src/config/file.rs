@@ -41,6 +41,8 @@ pub struct File {
     #[serde(default)]
     pub metrics: Metrics,
     #[serde(default)]
+    pub api: slr_daemon::api::File,
+    #[serde(default)]
     pub subnet: Vec<Subnet>,
 }
 

@@ -62,6 +62,8 @@ impl Fixed {
         same(running.admin_socket == new.admin_socket, self.socket, "the admin socket", socket);
         let listen = running.metrics.map_or_else(|| "\"off\"".to_owned(), |address| address.to_string());
         same(running.metrics == new.metrics, self.metrics, "the metrics' address", listen);
+        let places = format!("{:?}", running.api);
+        same(running.api == new.api, 0..0, "[api]", places);
         // The watchdog goes by the same settings, and reads them once.
         let had = if running.announce.is_some() { "other values" } else { "no [announce]" };
         same(running.announce == new.announce, self.announce, "[announce]", had.to_owned());

@@ -34,6 +34,7 @@ use crate::desired::desired;
 use crate::fleet::{Fleet, Hop};
 use crate::hosts::Host;
 use crate::links::{Report, Target};
+use crate::overview::happenings::Happenings;
 
 pub use self::control::Hours;
 pub use self::effect::Effect;
@@ -98,6 +99,7 @@ pub struct Core<P> {
     /// Hosts may get flows that are not written down for a restart.
     has_joined: bool,
     effects: VecDeque<Effect>,
+    happenings: Happenings,
     cluster: Option<Cluster>,
     /// Prefixes that parents send tunnels from, as they said when they were last connected.
     parents: BTreeMap<NodeName, Vec<IpNet>>,
@@ -130,6 +132,7 @@ impl<P: Plane> Core<P> {
             unpin: Vec::new(),
             has_joined: false,
             effects: VecDeque::new(),
+            happenings: Happenings::default(),
             cluster: None,
             parents: BTreeMap::new(),
             others: Others::default(),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use slr_daemon::metrics::Exporter;
+use slr_daemon::notify::Pulse;
 use slr_model::NodeName;
 use slr_session::conversation::{ChildPhase, Counters};
 use slr_session::registry::{AlarmKey, ContactView};
@@ -13,9 +14,10 @@ use slr_wire::DecodeError;
 use super::Daemon;
 use super::flow_keys::Keyring;
 use crate::metrics as page;
+use crate::overview::history::{self, History};
 
 /// How often the snapshot is made: of a thousand hosts it takes some milliseconds, and is asked for each 15 s.
-const EVERY: Duration = Duration::from_secs(2);
+const EVERY: Duration = history::EVERY;
 /// The class of clients that are in none.
 const DEFAULT_CLASS: &str = "default";
 
@@ -23,8 +25,12 @@ const DEFAULT_CLASS: &str = "default";
 pub struct Figures {
     exporter: Exporter,
     published: Option<Instant>,
+    pulse: Pulse,
     config: page::Config,
     control: page::Control,
+    history: History,
+    /// Flows brought back, by rung, when they were looked at last.
+    recovered: Vec<(&'static str, u64)>,
 }
 
 impl Figures {
@@ -34,7 +40,15 @@ impl Figures {
         if let Some(address) = exporter.address() {
             tracing::info!(%address, "metrics are served");
         }
-        Ok(Self { exporter, published: None, config: page::Config::default(), control: page::Control::default() })
+        Ok(Self {
+            exporter,
+            published: None,
+            pulse: Pulse::new(),
+            config: page::Config::default(),
+            control: page::Control::default(),
+            history: History::default(),
+            recovered: Vec::new(),
+        })
     }
 
     /// When the snapshot is due.
@@ -49,6 +63,12 @@ impl Figures {
         self.control.busy += took;
         self.control.longest = self.control.longest.max(took);
         self.exporter.turned();
+        self.pulse.turned(Instant::now());
+    }
+
+    /// Shares and costs of the last minutes.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// What became of a configuration.
@@ -75,6 +95,7 @@ impl Daemon {
         }
         match self.snapshot() {
             Ok(snapshot) => {
+                self.remember(&snapshot.recovered);
                 self.figures.exporter.publish(snapshot);
                 self.figures.control.longest = Duration::ZERO;
             }
@@ -82,6 +103,15 @@ impl Daemon {
         }
         self.figures.exporter.ready(self.readiness());
         self.figures.published = Some(Instant::now());
+    }
+
+    /// Goes on with what is remembered for people: graphs, and flows that were brought back.
+    fn remember(&mut self, recovered: &[(&'static str, u64)]) {
+        self.figures.history.sample(self.core.fleet());
+        let before = std::mem::replace(&mut self.figures.recovered, recovered.to_vec());
+        if !before.is_empty() {
+            self.core.recovered(&before, recovered, Instant::now());
+        }
     }
 
     fn readiness(&self) -> Result<(), String> {
@@ -104,11 +134,8 @@ impl Daemon {
         self.add_control(&mut snapshot);
         self.add_announcements(&mut snapshot);
         let claimed = self.claims.data_plane;
-        snapshot.recovered = vec![("mirror", self.core.plane().carried_on()?)];
-        snapshot.recovered.extend(self.claims.found());
-        snapshot.recovered.push(("whohas", self.searching.counters().1.pinned));
+        snapshot.recovered = self.recovered()?;
         let adverts = self.adverts.counts();
-        snapshot.recovered.push(("echo", adverts.pinned()));
         snapshot.adverts = vec![("pinned", adverts.pinned()), ("known", adverts.claims.data_plane.known)];
         snapshot.adverts.extend(adverts.refused());
         let half_open = self.ending.counters();
@@ -120,6 +147,15 @@ impl Daemon {
         snapshot.mirrors = self.mirrors.figures(Instant::now());
         snapshot.mirror_lost = (!snapshot.mirrors.is_empty()).then_some(self.mirrors.lost);
         Ok(snapshot)
+    }
+
+    /// Flows brought back since the start, by rung.
+    pub(crate) fn recovered(&self) -> Result<Vec<(&'static str, u64)>> {
+        let mut recovered = vec![("mirror", self.core.plane().carried_on()?)];
+        recovered.extend(self.claims.found());
+        recovered.push(("whohas", self.searching.counters().1.pinned));
+        recovered.push(("echo", self.adverts.counts().pinned()));
+        Ok(recovered)
     }
 
     fn add_traffic(&self, snapshot: &mut page::Snapshot) -> Result<()> {
@@ -225,12 +261,23 @@ impl Daemon {
         snapshot.inputs_missing = missing.into_iter().filter(|(_, count)| *count > 0).collect();
     }
 
+    /// Other routers: name, what each is to this one, and whether there is a session.
+    pub(crate) fn relations(&self) -> Vec<(NodeName, &'static str, bool)> {
+        let Some(control) = &self.control else { return Vec::new() };
+        let peers = self.core.cluster().into_iter().flat_map(|cluster| cluster.members());
+        let mut all: Vec<_> = peers.map(|peer| (peer.name.clone(), "peer", peer.connected)).collect();
+        let is_open = |phase| phase == ChildPhase::Open;
+        all.extend(control.links().map(|(name, link)| (name.clone(), "parent", is_open(link.status().phase))));
+        let settings = self.core.in_force().and_then(|loaded| loaded.settings.control.as_ref());
+        let neighbours = settings.into_iter().flat_map(|settings| &settings.neighbours);
+        all.extend(neighbours.map(|one| (one.name.clone(), "neighbour", self.searching.is_connected(&one.name))));
+        all
+    }
+
     fn add_control(&self, snapshot: &mut page::Snapshot) {
         let Some(control) = &self.control else { return };
-        let peers = self.core.cluster().into_iter().flat_map(|cluster| cluster.members());
-        snapshot.routers = peers.map(|peer| (peer.name.clone(), peer.connected)).collect();
-        let parents = control.links().map(|(name, link)| (name.clone(), link.status().phase == ChildPhase::Open));
-        snapshot.routers.extend(parents);
+        let of_figures = self.relations().into_iter().filter(|(_, relation, _)| *relation != "neighbour");
+        snapshot.routers = of_figures.map(|(name, _, is_connected)| (name, is_connected)).collect();
         let door = control.hub().accept_counters();
         let hellos = self.core.fleet().registry().counters().hellos_refused;
         snapshot.handshakes_refused = vec![

@@ -83,6 +83,11 @@ impl Searching {
         }
     }
 
+    /// Whether there is a conversation with another router.
+    pub fn is_connected(&self, router: &NodeName) -> bool {
+        self.routers.contains_key(router)
+    }
+
     /// What became of flows, and of packets.
     pub fn counters(&self) -> (Counters, Sent) {
         (self.search.counters(), self.sent)

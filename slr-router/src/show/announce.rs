@@ -1,6 +1,7 @@
 //! `show announce`.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slr_daemon::table::Table;
 
@@ -9,7 +10,7 @@ use super::tables::or_sentence;
 use crate::announce::Level;
 
 /// The answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Announced {
     /// `announcing`, `lowered` or `withdrawn`: what the operator wants.
     pub state: String,
@@ -23,8 +24,9 @@ pub struct Announced {
 }
 
 /// A virtual subnet.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Subnet {
+    #[schemars(with = "String")]
     pub prefix: IpNet,
     /// What is wanted.
     pub level: Level,

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slr_model::{ClassName, HostState, Loads, NodeName, Role, ServiceKey, Weight};
 use slr_policy::{HostReport, RingReport};
@@ -12,7 +13,7 @@ use crate::daemon::{Core, Loaded};
 use crate::fleet::Fleet;
 
 /// A child of this router, with its session if it has one.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Session {
     pub name: NodeName,
     pub role: Role,
@@ -41,7 +42,7 @@ pub fn sessions(fleet: &Fleet, now: Instant) -> Vec<Session> {
     fleet.registry().hosts().map(|host| session(&host, now)).collect()
 }
 
-fn session(host: &HostView, now: Instant) -> Session {
+pub fn session(host: &HostView, now: Instant) -> Session {
     let ago = |then: Instant| seconds(now, then);
     let (contact, problem) = match host.contact() {
         ContactView::Heard => ("heard", None),
@@ -77,7 +78,7 @@ fn seconds(now: Instant, then: Instant) -> f64 {
 }
 
 /// A host's state for a service.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct State {
     pub host: NodeName,
     pub service: ServiceKey,
@@ -116,7 +117,7 @@ pub fn states(fleet: &Fleet, now: Instant) -> Vec<State> {
 }
 
 /// A ring and how its weights came about.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Ring {
     pub service: ServiceKey,
     pub class: Option<ClassName>,
@@ -134,7 +135,7 @@ pub struct Ring {
 }
 
 /// A host of a ring.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct RingHost {
     pub host: NodeName,
     pub placed: bool,
@@ -217,7 +218,7 @@ fn written(name: &NodeName, weight: Weight, percent: f64) -> RingHost {
 }
 
 /// Something that somebody should look at.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Alarm {
     /// `vanish`, `name` or `tunnel`.
     pub kind: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slr_daemon::table::Table;
 
@@ -10,7 +11,7 @@ use super::tables::or_sentence;
 use crate::daemon::Mirrors;
 
 /// The answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Mirror {
     /// New pins that the program had no room to tell of, since the daemon started: everything was told again.
     pub records_lost: u64,
@@ -19,7 +20,7 @@ pub struct Mirror {
 }
 
 /// A member of the cluster.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     pub name: String,
     /// What it is told.
@@ -29,7 +30,7 @@ pub struct Peer {
 }
 
 /// Flows of this router, at the peer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Told {
     /// `warm`: it has all of them; `lagging`: some are late; `cold`: not told yet.
     pub state: String,
@@ -47,7 +48,7 @@ pub struct Told {
 }
 
 /// Flows of the peer, here.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Heard {
     /// As in [`Told`].
     pub state: String,

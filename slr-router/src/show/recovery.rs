@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use slr_daemon::table::Table;
@@ -14,7 +15,7 @@ use crate::daemon::Searching;
 use crate::recovery::{Adverts, Claims};
 
 /// The answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Recovery {
     /// Packets of flows that were not remembered, by what was done with them.
     pub orphans: Orphans,
@@ -35,7 +36,7 @@ pub struct Recovery {
 }
 
 /// In packets.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Orphans {
     /// Sent through the hosts of their slot.
     pub chain: u64,
@@ -54,7 +55,7 @@ pub struct Orphans {
 }
 
 /// In flows, but for the last three, which are packets.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Search {
     pub found: u64,
     pub nobody: u64,
@@ -78,7 +79,7 @@ pub struct Search {
 }
 
 /// In flows. A flow whose host is not asked to claim it, since it speaks rarely, is counted with its packets alone.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Rungs {
     /// Told of by another member of the cluster, and gone on here.
     pub mirror: u64,
@@ -93,7 +94,7 @@ pub struct Rungs {
 }
 
 /// In flows.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimRows {
     /// Pinned to the host that claimed them, or that the other member said.
     pub pinned: u64,
@@ -104,7 +105,7 @@ pub struct ClaimRows {
 }
 
 /// In flows, but for what was sent on.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AdvertRows {
     /// Pinned to the host that told of them.
     pub pinned: u64,
@@ -117,7 +118,7 @@ pub struct AdvertRows {
 }
 
 /// Of hosts that are down.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HalfOpenRows {
     /// Segments that clients were sent, so that they speak and their connection ends; up to two of a connection.
     pub nudged: u64,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use slr_dataplane::reason::{RouterReason, Verdict};
 use slr_dataplane::router::{FlowStatus, HopStatus, Router, SubnetStatus};
@@ -15,7 +16,7 @@ use crate::config::Settings;
 use crate::daemon::{Core, Loaded};
 
 /// What went through something.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Usage {
     /// Packets from clients.
     pub packets: u64,
@@ -32,7 +33,7 @@ impl From<slr_dataplane::router::Usage> for Usage {
 }
 
 /// A host.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Host {
     pub name: NodeName,
     pub address: IpAddr,
@@ -118,7 +119,7 @@ fn pinned_by_host(router: &Router) -> Result<BTreeMap<NodeName, u64>> {
 }
 
 /// A host's part of a subnet's ring.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Share {
     pub host: NodeName,
     pub slots: u64,
@@ -127,7 +128,7 @@ pub struct Share {
 }
 
 /// A virtual subnet.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Subnet {
     pub name: String,
     pub prefix: VirtualSubnet,
@@ -171,7 +172,7 @@ pub fn subnets(core: &Core<Router>) -> Result<Vec<Subnet>> {
 }
 
 /// A remembered flow.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Flow {
     pub protocol: Protocol,
     pub client: SocketAddr,
@@ -187,7 +188,7 @@ pub struct Flow {
 }
 
 /// Some flows, and how many there are.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Flows {
     pub pinned_v4: u64,
     pub pinned_v6: u64,
@@ -229,7 +230,7 @@ fn flow_row(flow: &FlowStatus) -> Flow {
 }
 
 /// A hop template.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Hop {
     pub hop: u16,
     pub generation: u16,
@@ -277,7 +278,7 @@ pub fn hops(core: &Core<Router>) -> Result<Vec<Hop>> {
 }
 
 /// A reason and how often it applied.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq)]
 pub struct Counter {
     pub reason: String,
     /// `forward`, `reply`, `pass` or `drop`.

@@ -2,6 +2,7 @@
 //! real servers, and real traffic to look at.
 
 pub mod arrivals;
+pub mod browser;
 pub mod carried;
 pub mod drills;
 pub mod faults;
@@ -9,6 +10,7 @@ pub mod flood;
 pub mod forge;
 pub mod knocks;
 pub mod load;
+pub mod openapi;
 pub mod paced;
 pub mod pair;
 pub mod quota;

@@ -8,6 +8,7 @@ mod demo;
 mod drill_task;
 mod flood_task;
 mod forge_task;
+mod stay_task;
 mod thresholds_task;
 
 /// Tasks of the workspace.
@@ -27,6 +28,8 @@ enum Task {
     Flood(flood_task::Options),
     /// Send forged answers to augmented echoes into a router of a lab, likewise.
     Forge(forge_task::Options),
+    /// Bring a site up with its daemons and traffic, and leave it up until Enter.
+    Stay(stay_task::Options),
     /// Count the echoes that nothing called for, and the hosts' CPU, at thresholds of a stall and losses of the path.
     Thresholds(thresholds_task::Options),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Drills(options) => drill_task::run(&options).map(|()| true),
         Task::Flood(options) => flood_task::run(&options).map(|()| true),
         Task::Forge(options) => forge_task::run(&options).map(|()| true),
+        Task::Stay(options) => stay_task::run(&options).map(|()| true),
         Task::Thresholds(options) => thresholds_task::run(&options).map(|()| true),
     };
     match result {

@@ -1,4 +1,5 @@
-//! From packages to served requests: a fresh Debian gets the .deb files, and both daemons run there.
+//! From packages to served requests: a fresh Debian gets the .deb files, and both daemons run there; and the operator's guide, command by
+//! command, in two of them.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,16 +22,28 @@ fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A Debian of the same release as this machine's, with nothing but what packages of Debian's own need, and then ours.
-fn install(folder: &Path) -> String {
-    let root = folder.join("root").display().to_string();
+/// The packages, in a folder of their own.
+fn packages(folder: &Path) -> String {
     let packages = folder.join("packages").display().to_string();
     let build = program("hostd").unwrap().parent().unwrap().parent().unwrap().display().to_string();
     sh(&format!("CARGO_TARGET_DIR={build} {REPOSITORY}/tools/package --no-build {packages}"));
+    packages
+}
+
+/// A Debian of the same release as this machine's, with nothing but what packages of Debian's own need.
+fn debian(root: &str) {
     sh(&format!(
-        ". /etc/os-release; mmdebstrap --quiet --variant=essential --include=libelf1,zlib1g,iproute2 $VERSION_CODENAME {root}
-         cp {packages}/*.deb {root}/tmp; chroot {root} sh -c 'dpkg --install /tmp/*.deb'"
+        ". /etc/os-release
+         mmdebstrap --quiet --variant=essential --include=libelf1,zlib1g,iproute2 $VERSION_CODENAME {root}"
     ));
+}
+
+/// One with our packages.
+fn install(folder: &Path) -> String {
+    let root = folder.join("root").display().to_string();
+    let packages = packages(folder);
+    debian(&root);
+    sh(&format!("cp {packages}/*.deb {root}/tmp; chroot {root} sh -c 'dpkg --install /tmp/*.deb'"));
     root
 }
 
@@ -87,4 +100,110 @@ fn a_fresh_debian_with_the_packages_serves_requests() {
     }
     assert!(packaged.iter().all(Process::is_alive));
     packaged.iter().for_each(|process| process.kill().unwrap());
+}
+
+/// A block of the guide: where it belongs, and its lines.
+#[derive(Debug)]
+enum Block {
+    /// Commands on a machine.
+    Commands(String, Vec<String>),
+    /// A file on a machine: its path and what it holds.
+    File(String, String, String),
+}
+
+/// The blocks of docs/operating.md that a comment before them gives to a machine.
+fn guide() -> Vec<Block> {
+    let text = std::fs::read_to_string(format!("{REPOSITORY}/docs/operating.md")).unwrap();
+    let mut blocks = Vec::new();
+    for part in text.split("<!-- ").skip(1) {
+        let (comment, rest) = part.split_once(" -->\n```").unwrap_or_else(|| panic!("a block follows: {part}"));
+        let (_, rest) = rest.split_once('\n').unwrap();
+        let (body, _) = rest.split_once("```").unwrap();
+        if let Some(place) = comment.strip_prefix("on the ") {
+            blocks.push(Block::Commands(place.to_owned(), body.lines().map(str::to_owned).collect()));
+        } else {
+            let (place, path) = comment.strip_prefix("file on the ").unwrap().split_once(": ").unwrap();
+            blocks.push(Block::File(place.to_owned(), path.to_owned(), body.to_owned()));
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_guides_commands_lead_from_dpkg_to_a_served_request() {
+    require_root();
+    let folder = tempfile::tempdir().unwrap();
+    let packages = packages(folder.path());
+    let roots = ["gateway", "server"].map(|name| folder.path().join(name).display().to_string());
+    debian(&roots[0]);
+    sh(&format!("cp -a {} {}; cp {packages}/*.deb {}/root", roots[0], roots[1], roots[0]));
+    let lab = slr_testkit::lab::Lab::scoped(&slr_testkit::topology::Topology::one_site(), "guide").unwrap();
+    // As the guide has it: the machine's interface is eth0.
+    lab.sh("slr1", "ip link set to-site down; ip link set to-site name eth0; ip link set eth0 up; ip route replace default via 10.1.1.1").unwrap();
+    lab.sh("h1", "ip link set to-site down; ip link set to-site name eth0; ip link set eth0 up; ip route replace default via 10.1.11.1").unwrap();
+    let node = |place: &str| match place {
+        "gateway" => ("slr1", Some(&roots[0])),
+        "server" => ("h1", Some(&roots[1])),
+        _ => ("c1", None),
+    };
+    let (mut commands, mut daemons, mut answer) = (0, Vec::new(), String::new());
+    for block in guide() {
+        match block {
+            Block::File(place, path, body) => {
+                std::fs::write(format!("{}{path}", node(&place).1.unwrap()), body).unwrap();
+            }
+            Block::Commands(place, lines) => {
+                let (name, root) = node(&place);
+                for line in lines {
+                    commands += 1;
+                    println!("{place}: {line}");
+                    let words: Vec<&str> = line.split_whitespace().collect();
+                    match (&words[..], root) {
+                        // No systemd runs here: what the unit starts is started.
+                        (["systemctl", "enable", "--now", unit], Some(root)) => {
+                            let unit = format!("{root}/usr/lib/systemd/system/{unit}.service");
+                            let text = std::fs::read_to_string(&unit).unwrap();
+                            let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+                            let script = format!(
+                                "mount --rbind /sys {root}/sys; mount --rbind /proc {root}/proc; exec chroot {root} {start}"
+                            );
+                            let mut command = lab.command(name, "unshare").unwrap();
+                            command.args(["--mount", "sh", "-e", "-c", &script]);
+                            daemons.push((name, root, lab.spawn(name, "guided", command).unwrap()));
+                        }
+                        // No ssh either.
+                        (["scp", "-r", files @ .., to], Some(root)) => {
+                            assert_eq!(*to, "10.1.11.2:");
+                            files
+                                .iter()
+                                .for_each(|file| drop(sh(&format!("cp -r {root}/root/{file} {}/root", roots[1]))));
+                        }
+                        (_, Some(root)) => drop(sh(&format!("chroot {root} sh -c 'cd /root && {line}'"))),
+                        (_, None) => {
+                            let served = holds_within(SOON, || {
+                                answer = lab.sh(name, &format!("{line} || true")).unwrap_or_default();
+                                !answer.trim().is_empty()
+                            });
+                            let logs: Vec<String> = daemons
+                                .iter()
+                                .map(|(name, _, process)| format!("{name}: {}", process.log_tail()))
+                                .collect();
+                            assert!(served, "{line}: {}", logs.join("\n"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(commands < 10, "{commands} commands");
+    assert!(answer.contains("h1"), "the server's own page: {answer}");
+    for (name, root, process) in daemons {
+        process.kill().unwrap();
+        let (program, file) = if name == "h1" { ("hostd", "hostd") } else { ("slr-router", "slr-router") };
+        let script = format!(
+            "mount --rbind /sys {root}/sys; mount --rbind /proc {root}/proc; chroot {root} {program} unload --config /etc/{file}/{file}.toml"
+        );
+        let output = lab.exec(name, &["unshare", "--mount", "sh", "-e", "-c", &script]).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }

@@ -31,6 +31,8 @@ pub enum Rule {
         /// The other members of the cluster.
         peers: Vec<NodeName>,
     },
+    /// Whoever reads over HTTPS: routers of the trust domain, of any tier, so that one of them can ask all nodes on a flow's way.
+    Reading,
 }
 
 /// A rule that may change while handshakes go on.
@@ -53,6 +55,8 @@ impl Rule {
                 false => Err(Refusal::not_a_peer(own, other)),
             },
             Rule::Dialling { children, .. } => Err(Refusal::role(own, *children, other)),
+            Rule::Reading if other.role == Role::Host => Err(Refusal::not_a_reader(other)),
+            Rule::Reading => Ok(()),
         }
     }
 }

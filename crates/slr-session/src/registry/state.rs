@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use slr_model::HostState;
 
 /// State of a host for one service, as this router sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceState {
     /// Gets new flows and keeps those it has.

@@ -18,6 +18,7 @@ use super::super::timers::Timer;
 use super::{Core, Effect, Loaded};
 use crate::config::Settings;
 use crate::fleet::{Fleet, Hop, Route};
+use crate::overview::happenings::Happenings;
 
 /// How long after a change what a restart goes on from is written down: a burst of changes is written once.
 const SAVE_AFTER: Duration = Duration::from_millis(500);
@@ -100,7 +101,27 @@ impl<P: Plane> Core<P> {
         self.unpin(&gone);
     }
 
+    /// What happened lately.
+    pub fn happenings(&self) -> &Happenings {
+        &self.happenings
+    }
+
+    /// Flows were brought back: as many by each rung as there are more now than before.
+    pub fn recovered(&mut self, before: &[(&str, u64)], now: &[(&str, u64)], at: Instant) {
+        let more = |(rung, flows): &(&str, u64)| {
+            let known = before.iter().find(|(name, _)| name == rung).map_or(0, |(_, flows)| *flows);
+            (*flows > known).then(|| format!("{} by {rung}", flows - known))
+        };
+        let rungs: Vec<String> = now.iter().filter_map(more).collect();
+        if !rungs.is_empty() {
+            self.happenings.add(at, "recovery", format!("flows brought back: {}", rungs.join(", ")));
+        }
+    }
+
     fn take(&mut self, event: Event, now: Instant) {
+        if let Some((whom, what)) = told(&event) {
+            self.happenings.add(now, whom, what);
+        }
         match event {
             Event::Close { connection, refusal } => {
                 tracing::warn!(%connection, code = %refusal.code, "connection refused: {refusal}");
@@ -274,6 +295,20 @@ impl<P: Plane> Core<P> {
             Err(error) => tracing::error!("flows of services that are down stay pinned: {error:#}"),
         }
     }
+}
+
+/// An event for people who come later: to whom, and what.
+fn told(event: &Event) -> Option<(String, String)> {
+    Some(match event {
+        Event::State { name, key, from, to, reason } => (name.to_string(), format!("{key} {from} → {to}: {reason}")),
+        Event::Connected { name, .. } => (name.to_string(), "connected".to_owned()),
+        Event::Disconnected { name, why } => (name.to_string(), format!("disconnected: {why}")),
+        Event::HostRemoved { name, reason } => (name.to_string(), format!("removed: {reason}")),
+        Event::ServiceRefused { name, key, why } => (name.to_string(), format!("{key} refused: {why}")),
+        Event::AlarmRaised(alarm) => ("alarm".to_owned(), alarm.to_string()),
+        Event::AlarmCleared(alarm) => ("alarm".to_owned(), format!("over: {alarm}")),
+        Event::Close { .. } | Event::Ask { .. } => return None,
+    })
 }
 
 #[cfg(test)]
