@@ -60,9 +60,11 @@ fn a_flow_is_followed_through_both_tiers_to_the_socket_that_has_it() {
         let hosts: Vec<_> = asked(&followed).iter().filter(|asked| asked["role"] == "host").collect();
         assert!(!hosts.is_empty(), "{followed:#}");
         assert!(hosts.iter().all(|host| host["answer"]["host"]["socket"] == "listening"), "{followed:#}");
-        let nobody = SocketAddr::new(target.parse().unwrap(), 4_444).to_string();
-        let followed = follow(&tiers, [&stranger, &nobody, "udp"]);
-        assert_eq!(asked(&followed).last().unwrap()["answer"]["host"]["socket"], "nobody", "{followed:#}");
+        // One that no host serves ends here, with what helps.
+        let unserved = SocketAddr::new(target.parse().unwrap(), 4_444).to_string();
+        let followed = follow(&tiers, [&stranger, &unserved, "udp"]);
+        assert!(asked(&followed).is_empty() && followed["first"]["verdict"] == "drop", "{followed:#}");
+        assert!(followed["first"]["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{followed:#}");
 
         // One that cannot be asked is named, and why.
         let host = host["name"].as_str().unwrap();
@@ -85,7 +87,7 @@ fn https(pair: &Pair, from: &str, certificate: Option<&str>, path: &str) -> (boo
         format!("--cert {} --key {}", files.certificate.display(), files.key.display())
     });
     let words =
-        format!("curl --silent --show-error --insecure --max-time 5 {} https://{path}", files.unwrap_or_default());
+        format!("curl --silent --show-error --insecure --max-time 5 {} 'https://{path}'", files.unwrap_or_default());
     let output = pair.lab().exec(from, &["sh", "-c", &words]).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), said)
@@ -106,6 +108,14 @@ fn routers_may_read_over_https_and_nobody_else() {
     assert!(let_in && said.contains("\"hosts\""), "a router reads a router: {said}");
     let (let_in, said) = https(&pair, "slr1", Some("slr1"), host);
     assert!(let_in && said.contains("active"), "a router reads a host: {said}");
+    for (port, protocol, expected) in
+        [(4_444, "udp", "nobody"), (4_444, "tcp", "nobody"), (7, "udp", "listening"), (80, "tcp", "listening")]
+    {
+        let path =
+            format!("10.1.11.2:6102/api/v1/trace?client=10.0.1.2:9&virtual_host=192.0.2.10:{port}&protocol={protocol}");
+        let (let_in, said) = https(&pair, "slr1", Some("slr1"), &path);
+        assert!(let_in && said.contains(&format!("\"socket\":\"{expected}\"")), "{port} {protocol}: {said}");
+    }
     for (certificate, what) in [(Some("h1"), "a host's certificate"), (None, "no certificate")] {
         for path in [slr, host] {
             let (let_in, said) = https(&pair, "h2", certificate, path);
@@ -115,7 +125,7 @@ fn routers_may_read_over_https_and_nobody_else() {
     // All that can be read is as the document says; on the local doors.
     let socket = pair.lab().dir().join("slr1-api.sock");
     let get = |path: &str| -> Value {
-        let words = format!("curl --silent --fail-with-body --unix-socket {} http://x{path}", socket.display());
+        let words = format!("curl --silent --fail-with-body --unix-socket {} 'http://x{path}'", socket.display());
         let output = pair.lab().sh("slr1", &words).unwrap();
         serde_json::from_str(&output).unwrap_or_else(|error| panic!("{path}: {error}: {output}"))
     };
