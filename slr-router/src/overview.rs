@@ -94,7 +94,7 @@ pub struct Service {
     pub service: ServiceKey,
     pub state: ServiceState,
     pub reason: String,
-    pub for_s: f64,
+    pub for_s: Option<f64>,
     pub flows: u64,
 }
 
@@ -125,6 +125,9 @@ pub struct Reason {
     pub remedy: Option<String>,
 }
 
+/// The reason of a state that nobody but the operator tells.
+const WRITTEN: &str = "as the hosts file says";
+
 /// Unix time of a moment that lies `before` now, in milliseconds.
 fn unix_ms(now: Instant, then: Instant) -> u64 {
     let at = SystemTime::now().checked_sub(now.saturating_duration_since(then)).unwrap_or(UNIX_EPOCH);
@@ -146,13 +149,14 @@ impl Daemon {
         let shares = shares(core.fleet());
         let host = |next: &crate::fleet::Hop| {
             let (hop, known) = (hops.get(&next.address), registry.host(next.name.as_str()));
+            let listed = loaded.hosts.iter().find(|host| host.name == next.name);
             let (reason, for_s) = last_change(known.as_ref(), now);
             let session = known.as_ref().map(|host| show::control::session(host, now));
             let usage = hop.map(|hop| hop.usage).unwrap_or_default();
             Host {
                 name: next.name.clone(),
                 address: next.address,
-                role: known.as_ref().map(HostView::role),
+                role: known.as_ref().map(HostView::role).or(listed.map(|_| Role::Host)),
                 state: state(known.as_ref(), next.state),
                 reason,
                 for_s,
@@ -166,7 +170,10 @@ impl Daemon {
                 flows: known.iter().flat_map(HostView::services).map(|service| service.flows()).sum(),
                 share: shares.get(&next.name).copied().map_or(0.0, rounded),
                 loads: known.as_ref().map(|host| host.loads().clone()).unwrap_or_default(),
-                services: known.iter().flat_map(HostView::services).map(|service| of_service(&service, now)).collect(),
+                services: match (&known, listed) {
+                    (None, Some(listed)) => written(listed, state(None, next.state)),
+                    _ => known.iter().flat_map(HostView::services).map(|service| of_service(&service, now)).collect(),
+                },
             }
         };
         let hosts: Vec<Host> = core.hops().iter().map(host).collect();
@@ -244,8 +251,20 @@ fn last_change(host: Option<&HostView>, now: Instant) -> (String, Option<f64>) {
             let age = now.saturating_duration_since(service.since()).as_secs_f64();
             (format!("{}: {}", service.key(), service.reason()), Some(rounded(age)))
         }
-        None => ("as the hosts file says".to_owned(), None),
+        None => (WRITTEN.to_owned(), None),
     }
+}
+
+/// What the hosts file says of a host: whole subnets.
+fn written(host: &crate::hosts::Host, state: ServiceState) -> Vec<Service> {
+    let service = |subnet: &VirtualSubnet| Service {
+        service: ServiceKey { subnet: *subnet, service: None },
+        state,
+        reason: WRITTEN.to_owned(),
+        for_s: None,
+        flows: 0,
+    };
+    host.subnets.iter().map(service).collect()
 }
 
 fn of_service(service: &slr_session::registry::ServiceView, now: Instant) -> Service {
@@ -253,7 +272,7 @@ fn of_service(service: &slr_session::registry::ServiceView, now: Instant) -> Ser
         service: *service.key(),
         state: service.state(),
         reason: service.reason().to_string(),
-        for_s: rounded(now.saturating_duration_since(service.since()).as_secs_f64()),
+        for_s: Some(rounded(now.saturating_duration_since(service.since()).as_secs_f64())),
         flows: service.flows(),
     }
 }

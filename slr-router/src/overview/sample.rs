@@ -63,7 +63,7 @@ fn host(name: &str, state: ServiceState) -> Host {
             service: "tcp/80@192.0.2.0/24".parse().expect("a service"),
             state,
             reason: "said by the host".to_owned(),
-            for_s: 12.5,
+            for_s: Some(12.5),
             flows: 600,
         }],
     }

@@ -38,12 +38,10 @@ fn debian(root: &str) {
     ));
 }
 
-/// One with our packages.
-fn install(folder: &Path) -> String {
-    let root = folder.join("root").display().to_string();
-    let packages = packages(folder);
-    debian(&root);
-    sh(&format!("cp {packages}/*.deb {root}/tmp; chroot {root} sh -c 'dpkg --install /tmp/*.deb'"));
+/// Another one, from the first.
+fn copy(debian: &str, name: &str) -> String {
+    let root = Path::new(debian).with_file_name(name).display().to_string();
+    sh(&format!("cp -a {debian} {root}"));
     root
 }
 
@@ -61,11 +59,21 @@ fn start(pair: &Pair, node: &str, root: &str) -> Process {
     pair.lab().spawn(node, "packaged", command).unwrap()
 }
 
+/// What is made once serves both.
 #[test]
-fn a_fresh_debian_with_the_packages_serves_requests() {
+fn fresh_debians_serve_requests_from_the_packages_and_as_the_guide_has_it() {
     require_root();
     let folder = tempfile::tempdir().unwrap();
-    let root = install(folder.path());
+    let packages = packages(folder.path());
+    let debian = folder.path().join("debian").display().to_string();
+    self::debian(&debian);
+    the_packages_serve(&debian, &packages);
+    the_guides_commands_lead_from_dpkg_to_a_served_request(&debian, &packages);
+}
+
+fn the_packages_serve(debian: &str, packages: &str) {
+    let root = copy(debian, "packaged");
+    sh(&format!("cp {packages}/*.deb {root}/tmp; chroot {root} sh -c 'dpkg --install /tmp/*.deb'"));
     for name in ["slr-router", "hostd", "slr-ca", "probe"] {
         let version = sh(&format!("chroot {root} {name} --version"));
         assert_eq!(version.trim(), format!("{name} {}", env!("CARGO_PKG_VERSION")));
@@ -129,14 +137,9 @@ fn guide() -> Vec<Block> {
     blocks
 }
 
-#[test]
-fn the_guides_commands_lead_from_dpkg_to_a_served_request() {
-    require_root();
-    let folder = tempfile::tempdir().unwrap();
-    let packages = packages(folder.path());
-    let roots = ["gateway", "server"].map(|name| folder.path().join(name).display().to_string());
-    debian(&roots[0]);
-    sh(&format!("cp -a {} {}; cp {packages}/*.deb {}/root", roots[0], roots[1], roots[0]));
+fn the_guides_commands_lead_from_dpkg_to_a_served_request(debian: &str, packages: &str) {
+    let roots = ["gateway", "server"].map(|name| copy(debian, name));
+    sh(&format!("cp {packages}/*.deb {}/root", roots[0]));
     let lab = slr_testkit::lab::Lab::scoped(&slr_testkit::topology::Topology::one_site(), "guide").unwrap();
     // As the guide has it: the machine's interface is eth0.
     lab.sh("slr1", "ip link set to-site down; ip link set to-site name eth0; ip link set eth0 up; ip route replace default via 10.1.1.1").unwrap();
