@@ -30,6 +30,8 @@ use crate::admin::Asker;
 const CONNECTIONS_MAX: usize = 32;
 /// From accepting to the last byte.
 const LIFETIME: Duration = Duration::from_secs(15);
+/// For strangers: until they have shown their certificate.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// A request has no body and few headers.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 
@@ -236,10 +238,14 @@ impl Stream {
         match self {
             Self::Unix(stream) => converse(stream, router).await,
             Self::Tcp(stream) => converse(stream, router).await,
-            Self::Tls(stream, tls) => match TlsAcceptor::from(tls()).accept(stream).await {
-                Ok(stream) => converse(stream, router).await,
-                Err(error) => tracing::info!("the API does not let in who comes: {error}"),
-            },
+            Self::Tls(stream, tls) => {
+                let handshake = TlsAcceptor::from(tls()).accept(stream);
+                match tokio::time::timeout(HANDSHAKE, handshake).await {
+                    Ok(Ok(stream)) => converse(stream, router).await,
+                    Ok(Err(error)) => tracing::info!("the API does not let in who comes: {error}"),
+                    Err(_) => tracing::debug!("who came to the API has shown no certificate in time"),
+                }
+            }
         }
     }
 }
