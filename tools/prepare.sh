@@ -8,6 +8,7 @@ packages=(
 	bpftool                                                                   # what tests look at the kernel with
 	prometheus                                                                # what reads the metrics, and promtool
 	mmdebstrap rpm                                                            # a fresh Debian for what tools/package makes
+	qemu-system-x86 busybox-static kmod                                       # the oldest kernel, for tools/kernel/run
 )
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
