@@ -9,6 +9,7 @@ packages=(
 	prometheus                                                                # what reads the metrics, and promtool
 	chromium                                                                  # what the router's page is looked at in
 	mmdebstrap rpm                                                            # a fresh Debian for what tools/package makes
+	qemu-system-x86 busybox-static kmod                                       # the oldest kernel, for tools/kernel/run
 )
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }

@@ -142,14 +142,25 @@ separate int may_hold(struct pkt *p)
 	return take_of_prefix(&held_buckets, p, SLR_HELD_PREFIX_PER_S, SLR_HELD_PREFIX_BURST);
 }
 
-/* Pins p's flow to p's path. `mode`: what of a pin that is there, BPF_NOEXIST or BPF_ANY. */
-static __always_inline long remember(struct pkt *p, __u64 mode)
+/* Pins p's flow to p's path. `mode`: what of a pin that is there, BPF_NOEXIST or BPF_ANY. On its own, with the key on its stack:
+ * kernel 6.1 takes no key out of memory that came as an argument. */
+separate int remember(struct pkt *p, __u64 mode)
 {
-	struct flow f = path_of(p);
+	union {
+		struct flow_key_v4 v4;
+		struct flow_key_v6 v6;
+	} key;
+	struct flow f;
 
-	if (p->family == AF_V4)
-		return bpf_map_update_elem(&flows_v4, &p->k4, &f, mode);
-	return bpf_map_update_elem(&flows_v6, &p->k6, &f, mode);
+	if (!p)
+		return 0;
+	f = path_of(p);
+	if (p->family == AF_V4) {
+		key.v4 = p->k4;
+		return bpf_map_update_elem(&flows_v4, &key.v4, &f, mode);
+	}
+	key.v6 = p->k6;
+	return bpf_map_update_elem(&flows_v6, &key.v6, &f, mode);
 }
 
 /* Tells the daemon of a pin that was made just now. The record is written where it is read: the stack has no room for it. */
@@ -226,6 +237,8 @@ separate int used_again(struct pkt *p, __u64 hash)
 
 	if (!p || !cfg)
 		return 0;
+	if (!hash)
+		hash = flow_hash(p, cfg->seed, MASK_ALL);
 	set = find_set(p, hash, cfg->pending_sets);
 	if (!set.head)
 		return 0;

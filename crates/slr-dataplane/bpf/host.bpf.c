@@ -23,6 +23,7 @@ static __always_inline int deliver(struct xdp_md *ctx, struct tunnel *t)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	bool v6 = t->proto == IPPROTO_IPV6;
 
+	t->content &= 0x1ff; /* again, for the verifier: a function that it verifies on its own had t */
 	if (combine_ecn(data, end, t->content, t->tos, v6))
 		return SLR_H_drop_ecn;
 	if (pull(ctx, t->l3, t->content - t->l3, type_of(t->proto)))
@@ -33,20 +34,20 @@ static __always_inline int deliver(struct xdp_md *ctx, struct tunnel *t)
 static __always_inline int receive(struct xdp_md *ctx, struct tunnel *t)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct host_config *cfg = get_config();
 	__be16 type;
 	__u64 off;
 	int what;
 
-	t->cfg = get_config();
-	if (!t->cfg)
+	if (!cfg)
 		return SLR_H_unset;
 	off = parse_link(data, end, &type);
 	if (!off)
 		return SLR_H_pass_truncated;
 	if (type == bpf_htons(ETH_P_IP))
-		what = open_v4(t, data, end, off);
+		what = open_v4(cfg, t, data, end, off);
 	else if (type == bpf_htons(ETH_P_IPV6))
-		what = open_v6(ctx, t, data, end, off);
+		what = open_v6(ctx, cfg, t, data, end, off);
 	else
 		return SLR_H_pass_not_ip;
 	if (what)
@@ -54,7 +55,7 @@ static __always_inline int receive(struct xdp_md *ctx, struct tunnel *t)
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
 	t->content &= 0x1ff;
-	what = t->proto == IPPROTO_IPIP ? inspect_v4(t, data, end) : inspect_v6(t, data, end);
+	what = t->proto == IPPROTO_IPIP ? inspect_v4(cfg, t, data, end) : inspect_v6(cfg, t, data, end);
 	if (likely(!what)) {
 		if (unlikely(t->mark))
 			ask_socket(ctx, t);
@@ -98,7 +99,7 @@ static __always_inline int conclude(struct xdp_md *ctx, struct tunnel *t, __u32 
 SEC("xdp")
 int slr_host(struct xdp_md *ctx)
 {
-	struct tunnel t;
+	struct tunnel t = {}; /* whole, for functions that are verified on their own: kernel 6.1 insists */
 	int why = receive(ctx, &t);
 
 	return conclude(ctx, &t, why);

@@ -63,9 +63,14 @@ static __always_inline int peel_v6(struct innermost *in, void *data, void *end)
 	return CONTENT_TUNNEL;
 }
 
-/* Through all headers to the innermost datagram. */
-static __always_inline int peel(struct innermost *in, void *data, void *end)
+/* Through all headers to the innermost datagram. On its own, as its callers: the verifier would follow each of the ways through
+ * up to four headers of two families for every state of what comes before and after, more than kernel 6.1 has patience for. */
+separate int peel(struct xdp_md *ctx, struct innermost *in)
 {
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (!in)
+		return SLR_H_unset;
 	for (int header = 1; header <= SLR_CHAIN_HEADERS; header++) {
 		int what;
 
@@ -211,25 +216,25 @@ static __always_inline bool is_to_claim(struct tunnel *t, int wanted)
 /* The last header of a chain: it is delivered in any case, but is it this host's? A UDP flow is not claimed by the last
  * host: the router pins it there by itself when nobody else does, within the budget of the client's prefix. A claim has no such
  * budget, and clients that do not exist are answered too. */
-static __noinline int ask_socket(struct xdp_md *ctx, struct tunnel *t)
+separate int ask_socket(struct xdp_md *ctx, struct tunnel *t)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct host_config *cfg = get_config();
 	struct innermost in = {};
 
-	if (!t || !t->cfg)
+	if (!t || !cfg)
 		return 0;
 	in.at = t->content;
 	in.end = t->end;
 	in.proto = t->proto;
-	if (peel(&in, data, end) || in.upper != IPPROTO_TCP)
+	if (peel(ctx, &in) || in.upper != IPPROTO_TCP)
 		return 0;
-	if (is_to_claim(t, wanted_here(ctx, &in, t->cfg->socket_netns)))
+	if (is_to_claim(t, wanted_here(ctx, &in, cfg->socket_netns)))
 		return claim(ctx, in.at, in.proto, in.upper);
 	return 0;
 }
 
 /* The innermost datagram's addresses: t->subnet and 1 if it is for a subnet of ours, 0 if not, or a reason. */
-static __always_inline int whose(struct tunnel *t, struct innermost *in, void *data, void *end)
+static __always_inline int whose(struct host_config *cfg, struct tunnel *t, struct innermost *in, void *data, void *end)
 {
 	void *at = data + (in->at & OFFSET_MASK);
 	__u32 spoofed;
@@ -239,15 +244,15 @@ static __always_inline int whose(struct tunnel *t, struct innermost *in, void *d
 
 		if ((void *)(ip + 1) > end)
 			return SLR_H_drop_malformed_inner;
-		t->subnet = subnet_of_v4(t->cfg, ip->daddr);
-		spoofed = subnet_of_v4(t->cfg, ip->saddr);
+		t->subnet = subnet_of_v4(cfg, ip->daddr);
+		spoofed = subnet_of_v4(cfg, ip->saddr);
 	} else {
 		struct ipv6hdr *ip = at;
 
 		if ((void *)(ip + 1) > end)
 			return SLR_H_drop_malformed_inner;
-		t->subnet = subnet_of_v6(t->cfg, &ip->daddr);
-		spoofed = subnet_of_v6(t->cfg, &ip->saddr);
+		t->subnet = subnet_of_v6(cfg, &ip->daddr);
+		spoofed = subnet_of_v6(cfg, &ip->saddr);
 	}
 	if (spoofed != NOT_SERVED)
 		return SLR_H_drop_spoofed_source;
@@ -285,13 +290,13 @@ static __always_inline int readdress(struct host_config *cfg, __u8 proto, void *
 	return 0;
 }
 
-static __always_inline int relay(struct xdp_md *ctx, struct tunnel *t)
+static __always_inline int relay(struct xdp_md *ctx, struct tunnel *t, struct host_config *cfg)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u64 next = t->content & OFFSET_MASK;
 	int err;
 
-	err = readdress(t->cfg, t->proto, data, end, next);
+	err = readdress(cfg, t->proto, data, end, next);
 	if (err)
 		return err;
 	if (combine_ecn(data, end, next, t->tos, t->proto == IPPROTO_IPV6))
@@ -302,28 +307,29 @@ static __always_inline int relay(struct xdp_md *ctx, struct tunnel *t)
 }
 
 /* A tunnel packet that carries a tunnel packet. */
-static __noinline int chain(struct xdp_md *ctx, struct tunnel *t)
+separate int chain(struct xdp_md *ctx, struct tunnel *t)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct host_config *cfg = get_config();
 	struct innermost in = {};
 	int mine = WANTS_NOT, what;
 
-	if (!t || !t->cfg)
+	if (!t || !cfg)
 		return SLR_H_unset;
 	in.at = t->content;
 	in.end = t->end;
 	in.proto = t->proto;
 	in.tos = t->tos & ECN_MASK;
-	what = peel(&in, data, end);
+	what = peel(ctx, &in);
 	if (what)
 		return what;
-	what = whose(t, &in, data, end);
+	what = whose(cfg, t, &in, data, end);
 	if (what > 1)
 		return what;
 	if (what)
-		mine = wanted_here(ctx, &in, t->cfg->socket_netns);
+		mine = wanted_here(ctx, &in, cfg->socket_netns);
 	if (!mine)
-		return relay(ctx, t);
+		return relay(ctx, t, cfg);
 	if (is_to_claim(t, mine))
 		claim(ctx, in.at, in.proto, in.upper);
 	data = (void *)(long)ctx->data;

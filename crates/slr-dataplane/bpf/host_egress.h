@@ -47,7 +47,7 @@ static __always_inline int clamp_option(struct __sk_buff *skb, __u32 l4, __u32 a
 }
 
 /* Find the MSS among the options of a SYN. */
-static __noinline int clamp_mss(struct __sk_buff *skb, __u32 l4, __u32 most)
+separate int clamp_mss(struct __sk_buff *skb, __u32 l4, __u32 most)
 {
 	struct tcphdr th;
 	__u32 at, end;
@@ -75,7 +75,7 @@ static __noinline int clamp_mss(struct __sk_buff *skb, __u32 l4, __u32 most)
 }
 
 /* Give a datagram of a connected socket the virtual address as source (host_udp.h says when that is needed). */
-static __noinline int rewrite_source(struct __sk_buff *skb, struct sent *s, struct host_config *cfg)
+separate int rewrite_source(struct __sk_buff *skb, struct sent *s, struct host_config *cfg)
 {
 	__u64 pseudo = BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0;
 	struct bpf_sock *sk = skb->sk;

@@ -6,7 +6,7 @@
 #include "keepalive.h"
 
 /* Content for our own tunnel address: a keepalive, or nothing that belongs into a tunnel. */
-static __noinline int keepalive(struct xdp_md *ctx, struct tunnel *t)
+separate int keepalive(struct xdp_md *ctx, struct tunnel *t)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u64 at, l3, header;

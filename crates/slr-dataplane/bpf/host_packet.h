@@ -13,7 +13,6 @@
 #define CONTENT_FOR_US (-2)
 
 struct tunnel {
-	struct host_config *cfg;
 	__u64 l3; /* offset of the tunnel header: the length of the link header, tags included */
 	__u64 content; /* offset of what it carries */
 	__u64 end; /* offset at which the tunnel packet ends; the frame may be padded */
@@ -41,16 +40,16 @@ static __always_inline __be16 type_of(__u8 proto)
 	return proto == IPPROTO_IPIP ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 }
 
-static __always_inline int open_v4(struct tunnel *t, void *data, void *end, __u64 off)
+static __always_inline int open_v4(struct host_config *cfg, struct tunnel *t, void *data, void *end, __u64 off)
 {
 	struct iphdr *ip = data + off;
 	__u32 header, len;
 
 	if ((void *)(ip + 1) > end)
 		return SLR_H_pass_truncated;
-	if (likely(!is_tunnel(ip->protocol)) || ip->daddr != t->cfg->tunnel_v4 || !ip->daddr)
+	if (likely(!is_tunnel(ip->protocol)) || ip->daddr != cfg->tunnel_v4 || !ip->daddr)
 		return SLR_H_pass_not_tunnel;
-	t->peer = sender_v4(t->cfg, ip->saddr);
+	t->peer = sender_v4(cfg, ip->saddr);
 	if (!t->peer)
 		return SLR_H_drop_stranger;
 	header = ip->ihl * 4;
@@ -70,7 +69,7 @@ static __always_inline int open_v4(struct tunnel *t, void *data, void *end, __u6
 
 /* Headers between ours and the content: RFC 2473 4.1.1 lets the sender put a limit of nesting there, and Linux does.
  * Leaves the content's offset and type; a fragment's are those of its first piece. */
-static __noinline int skip_options(struct xdp_md *ctx, struct tunnel *t)
+separate int skip_options(struct xdp_md *ctx, struct tunnel *t)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	bool fragment = false;
@@ -107,7 +106,8 @@ static __noinline int skip_options(struct xdp_md *ctx, struct tunnel *t)
 	return fragment ? SLR_H_drop_tunnel_fragment : 0;
 }
 
-static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *data, void *end, __u64 off)
+static __always_inline int open_v6(struct xdp_md *ctx, struct host_config *cfg, struct tunnel *t, void *data, void *end,
+				   __u64 off)
 {
 	struct ipv6hdr *ip = data + off;
 	__u64 frame = end - data;
@@ -117,8 +117,8 @@ static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *d
 	if ((void *)(ip + 1) > end)
 		return SLR_H_pass_truncated;
 	t->proto = ip->nexthdr;
-	if (t->proto == IPPROTO_TCP || t->proto == IPPROTO_UDP || !is_set(t->cfg->tunnel_v6) ||
-	    !same_v6((__be32 *)&ip->daddr, t->cfg->tunnel_v6))
+	if (t->proto == IPPROTO_TCP || t->proto == IPPROTO_UDP || !is_set(cfg->tunnel_v6) ||
+	    !same_v6((__be32 *)&ip->daddr, cfg->tunnel_v6))
 		return SLR_H_pass_not_tunnel;
 	t->l3 = off;
 	t->content = off + sizeof(*ip);
@@ -126,7 +126,7 @@ static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *d
 	t->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
 	t->mark = ip->flow_lbl[0] & 0xf;
 	malformed = ip->version != 6 || t->end > frame;
-	t->peer = sender_v6(t->cfg, &ip->saddr);
+	t->peer = sender_v6(cfg, &ip->saddr);
 	if (unlikely(!is_tunnel(t->proto))) {
 		err = skip_options(ctx, t);
 		if (err && err != SLR_H_drop_tunnel_fragment)
@@ -138,7 +138,7 @@ static __always_inline int open_v6(struct xdp_md *ctx, struct tunnel *t, void *d
 }
 
 /* The datagram inside: whole, for a virtual subnet of ours, not from one. */
-static __always_inline int inspect_v4(struct tunnel *t, void *data, void *end)
+static __always_inline int inspect_v4(struct host_config *cfg, struct tunnel *t, void *data, void *end)
 {
 	struct iphdr *ip = data + t->content;
 
@@ -149,13 +149,13 @@ static __always_inline int inspect_v4(struct tunnel *t, void *data, void *end)
 		return SLR_H_drop_malformed_inner;
 	if (unlikely(is_tunnel(ip->protocol)))
 		return CONTENT_TUNNEL;
-	t->subnet = subnet_of_v4(t->cfg, ip->daddr);
+	t->subnet = subnet_of_v4(cfg, ip->daddr);
 	if (unlikely(t->subnet == NOT_SERVED))
-		return ip->daddr == t->cfg->tunnel_v4 ? CONTENT_FOR_US : SLR_H_drop_not_served;
-	return subnet_of_v4(t->cfg, ip->saddr) == NOT_SERVED ? 0 : SLR_H_drop_spoofed_source;
+		return ip->daddr == cfg->tunnel_v4 ? CONTENT_FOR_US : SLR_H_drop_not_served;
+	return subnet_of_v4(cfg, ip->saddr) == NOT_SERVED ? 0 : SLR_H_drop_spoofed_source;
 }
 
-static __always_inline int inspect_v6(struct tunnel *t, void *data, void *end)
+static __always_inline int inspect_v6(struct host_config *cfg, struct tunnel *t, void *data, void *end)
 {
 	struct ipv6hdr *ip = data + t->content;
 
@@ -166,8 +166,8 @@ static __always_inline int inspect_v6(struct tunnel *t, void *data, void *end)
 		return SLR_H_drop_malformed_inner;
 	if (unlikely(is_tunnel(ip->nexthdr)))
 		return CONTENT_TUNNEL;
-	t->subnet = subnet_of_v6(t->cfg, &ip->daddr);
+	t->subnet = subnet_of_v6(cfg, &ip->daddr);
 	if (unlikely(t->subnet == NOT_SERVED))
-		return same_v6((__be32 *)&ip->daddr, t->cfg->tunnel_v6) ? CONTENT_FOR_US : SLR_H_drop_not_served;
-	return subnet_of_v6(t->cfg, &ip->saddr) == NOT_SERVED ? 0 : SLR_H_drop_spoofed_source;
+		return same_v6((__be32 *)&ip->daddr, cfg->tunnel_v6) ? CONTENT_FOR_US : SLR_H_drop_not_served;
+	return subnet_of_v6(cfg, &ip->saddr) == NOT_SERVED ? 0 : SLR_H_drop_spoofed_source;
 }

@@ -152,10 +152,14 @@ static __always_inline int follow_quote(struct pkt *p, struct subnet *sn, __u8 p
 		quoted->client_port = ports[1];
 		quoted->vport = ports[0];
 	}
+	/* Before the keys change places: kernel 6.1 takes a key from the stack, not out of p, which is an argument here. */
+	if (p->family == AF_V4)
+		f = map_lookup(&flows_v4, (struct flow_key_v4 *)quoted);
+	else
+		f = map_lookup(&flows_v6, quoted);
 	swap_keys(&p->k6, quoted);
 	p->proto = proto;
 	p->quiet = 1;
-	f = find_flow(p);
 	if (!f && cfg) {
 		hash = flow_hash(p, cfg->seed, MASK_ALL);
 		set = find_set(p, hash, cfg->pending_sets);

@@ -280,6 +280,17 @@ separate int is_read(__u64 now_ns)
 	return now_ns - r->since_ns < SLR_UNREAD_MS * 1000000ULL;
 }
 
+/* 1 to `most` bytes. Kernel 6.1 learns from no comparison with 0 that a length is at least 1, but from an addition. */
+static __always_inline long load_bytes(struct xdp_md *ctx, __u32 from, void *to, __u32 len, __u32 most)
+{
+	__u32 beyond_one = len - 1;
+
+	if (beyond_one >= most)
+		return -1;
+	asm volatile("" : "+r"(beyond_one)); /* or clang undoes it */
+	return bpf_xdp_load_bytes(ctx, from, to, beyond_one + 1);
+}
+
 /* Gives the daemon a packet that no host of its slot has. p holds where the ring points. Returns the reason to end with. */
 separate int hold(struct xdp_md *ctx, struct pkt *p)
 {
@@ -318,10 +329,10 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 	/* The kernel wants constants. */
 	if (len <= SLR_HELD_LEN_USUAL) {
 		h = bpf_ringbuf_reserve(&held, sizeof(*h) + SLR_HELD_LEN_USUAL, 0);
-		loaded = h ? bpf_xdp_load_bytes(ctx, p->l3 & 0x1f, h + 1, len) : 0;
+		loaded = h ? load_bytes(ctx, p->l3 & 0x1f, h + 1, len, SLR_HELD_LEN_USUAL) : 0;
 	} else {
 		h = bpf_ringbuf_reserve(&held, sizeof(*h) + SLR_HELD_LEN_MAX, 0);
-		loaded = h ? bpf_xdp_load_bytes(ctx, p->l3 & 0x1f, h + 1, len) : 0;
+		loaded = h ? load_bytes(ctx, p->l3 & 0x1f, h + 1, len, SLR_HELD_LEN_MAX) : 0;
 	}
 	if (!h)
 		return limited;
@@ -340,7 +351,7 @@ separate int hold(struct xdp_md *ctx, struct pkt *p)
 }
 
 /* The hop of a pinned flow; p holds the path. NULL if the packet has to be placed, or, with a reason in *why, is. */
-static __always_inline struct hop *recall(struct pkt *p, __u64 *hash, int *why)
+static __always_inline struct hop *recall(struct pkt *p, __u64 hash, int *why)
 {
 	struct flow *f = find_flow(p);
 	struct hop *h;
@@ -355,13 +366,9 @@ static __always_inline struct hop *recall(struct pkt *p, __u64 *hash, int *why)
 	if (unlikely(p->came & CAME_NEIGHBOUR && h->flags & HOP_NEIGHBOUR))
 		return NULL; /* each of two neighbours believes that the other has it */
 	if (unlikely(f->flags & FLOW_CLOSING)) {
-		struct router_config *cfg = get_config();
-
 		if (is_first_syn(p))
 			return NULL;
-		if (!*hash && cfg)
-			*hash = flow_hash(p, cfg->seed, MASK_ALL);
-		*why = used_again(p, *hash);
+		*why = used_again(p, hash);
 		if (*why)
 			return NULL;
 	}
@@ -428,7 +435,7 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 	} else if (unlikely(p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6)) {
 		why = icmp(ctx, p);
 	} else {
-		h = unpinned ? NULL : recall(p, &hash, &why);
+		h = unpinned ? NULL : recall(p, hash, &why);
 		if (h && likely(!(p->came & CAME_END)))
 			return forward(ctx, p, h, SLR_R_fwd_established, action);
 		if (h)
@@ -462,12 +469,13 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 /* The whole way, for every shape of packet. `unpinned`: the flow table was asked already; `hash` as in miss(). */
 separate int route(struct xdp_md *ctx, int unpinned, __u64 hash)
 {
-	__u32 frame = ctx->data_end - ctx->data;
 	int action = XDP_ABORTED, why;
 	struct pkt p = {};
 
 	why = decide(ctx, &p, unpinned, hash, &action);
-	return conclude(why, p.family ? p.len : frame, action);
+	/* What is no datagram counts as the frame that came, with the tunnel header that strip() took off. Measured only now: kept
+	 * until here, the frame's length would be eight bytes of stack too many (kernel 6.1 rounds each function's up to 32). */
+	return conclude(why, p.family ? p.len : ctx->data_end - ctx->data + (p.l4 - p.l3), action);
 }
 
 SEC("xdp")
