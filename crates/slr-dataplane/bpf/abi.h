@@ -365,7 +365,7 @@ struct capture_filter {
 	struct slr_addr vaddr; /* the destination, likewise */
 	__be16 vport;
 	__u16 hop; /* a router's: whom the packet goes to first */
-	__u32 share; /* a packet is looked at if a random number of 32 bits is not above this */
+	__u32 one_in; /* so many packets one is looked at, at random distances */
 	__u32 per_s; /* of all CPUs */
 	__u32 burst;
 	__u32 snap; /* 1 to SLR_CAPTURE_SNAP_MAX */

@@ -78,12 +78,31 @@ static __always_inline void count_capture(__u32 what)
 		(*count)++;
 }
 
-/* Is this packet looked at? */
+/* How many packets of a CPU go by before the next that is looked at. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} capture_distance SEC(".maps");
+
+/* Is this packet looked at? One that is not pays for no call: a random number for each costs 24 ns here, where returns are guarded
+ * (half of a packet's own cost). The distance is even between nothing and twice the mean. */
 static __always_inline bool is_chosen(void)
 {
-	struct capture_filter *f = get_capture_filter();
+	__u32 zero = 0, *left = map_lookup(&capture_distance, &zero);
+	struct capture_filter *f;
 
-	return f && bpf_get_prandom_u32() <= f->share;
+	if (!left)
+		return false;
+	if (likely(*left)) {
+		(*left)--;
+		return false;
+	}
+	f = get_capture_filter();
+	if (f && f->one_in > 1)
+		*left = bpf_get_prandom_u32() % (2 * f->one_in - 1);
+	return f;
 }
 
 /* Computed where it stands: the verifier lets no half of a packet's address be kept on the stack. */

@@ -13,43 +13,39 @@ pub const SNAP: u32 = slr_const::SLR_CAPTURE_SNAP.0;
 /// Bytes of a frame that can be kept.
 pub const SNAP_MAX: u32 = slr_const::SLR_CAPTURE_SNAP_MAX.0;
 
-/// The share of packets that are looked at.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share(f64);
+/// The share of packets that are looked at: one in so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u32);
 
 impl Share {
     /// All of them.
-    pub const ALL: Self = Self(1.0);
-
-    /// The random number of 32 bits up to which a packet is looked at.
-    fn threshold(self) -> u32 {
-        let whole = f64::from(u32::MAX) + 1.0;
-        // As saturating as it should be: all of them is u32::MAX.
-        (self.0 * whole - 1.0).round().max(0.0) as u32
-    }
+    pub const ALL: Self = Self(1);
+    /// The smallest: the program doubles it.
+    const MOST: u32 = 1 << 30;
 }
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}%", self.0 * 100.0)
+        write!(f, "1/{}", self.0)
     }
 }
 
 impl FromStr for Share {
     type Err = String;
 
-    /// `1/100`, `1%` or `all`.
+    /// `1/100`, `1%` or `all`. Of per cent the nearest one in so many.
     fn from_str(text: &str) -> Result<Self, String> {
-        let share = match (text, text.split_once('/'), text.strip_suffix('%')) {
+        let one_in = match (text, text.split_once('/'), text.strip_suffix('%')) {
             ("all", ..) => Some(1.0),
-            (_, Some(("1", n)), _) => n.parse::<u32>().ok().filter(|n| *n > 0).map(|n| 1.0 / f64::from(n)),
-            (_, None, Some(percent)) => percent.parse::<f64>().ok().map(|percent| percent / 100.0),
+            (_, Some(("1", n)), _) => n.parse::<u32>().ok().map(f64::from),
+            (_, None, Some(percent)) => percent.parse::<f64>().ok().map(|percent| 100.0 / percent),
             _ => None,
         };
-        share
-            .filter(|share| (1e-9..=1.0).contains(share))
-            .map(Self)
-            .ok_or_else(|| format!("share `{text}`: write all, 1/100 or 1%, more than nothing and at most all"))
+        // As a cast of a number within these bounds is exact.
+        one_in
+            .filter(|one_in| (1.0..=f64::from(Self::MOST)).contains(one_in))
+            .map(|one_in| Self(one_in.round() as u32))
+            .ok_or_else(|| format!("share `{text}`: write all, 1/100 or 1%; at most all, and more than nothing"))
     }
 }
 
@@ -109,7 +105,7 @@ impl Filter {
             abi.vaddr = address(virtual_address);
             abi.vport = port.unwrap_or(0).to_be();
         }
-        abi.share = self.share.threshold();
+        abi.one_in = self.share.0;
         (abi.per_s, abi.burst) = (self.per_s, self.per_s.max(1));
         abi.snap = self.snap.clamp(1, SNAP_MAX);
         abi
@@ -136,15 +132,12 @@ mod tests {
 
     #[test]
     fn shares_are_read_as_people_write_them() {
-        let share = |text: &str| text.parse::<Share>().map(Share::threshold);
-        assert_eq!(share("all"), Ok(u32::MAX));
-        assert_eq!(share("1/1"), Ok(u32::MAX));
-        assert_eq!(share("100%"), Ok(u32::MAX));
-        assert_eq!(share("1/2"), Ok((1 << 31) - 1));
-        assert_eq!(share("1/4"), share("25%"));
-        assert_eq!(share("1/4000000000"), Ok(0));
-        for wrong in ["", "0", "0%", "1/0", "2/3", "101%", "-1%", "nan%", "inf%", "1/5%", "5"] {
-            assert!(share(wrong).is_err(), "{wrong}");
+        for (text, one_in) in [("all", 1), ("1/1", 1), ("100%", 1), ("1/2", 2), ("50%", 2), ("30%", 3), ("0.1%", 1_000)]
+        {
+            assert_eq!(text.parse(), Ok(Share(one_in)), "{text}");
+        }
+        for wrong in ["", "0", "0%", "1/0", "2/3", "101%", "-1%", "nan%", "inf%", "1/5%", "5", "1/4000000000"] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
         }
     }
 
