@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
-use crate::{check, daemon, doctor, drain, show, unload};
+use crate::{capture, check, daemon, doctor, drain, show, unload};
 
 /// Host daemon of service level routing: takes clients' datagrams out of tunnels and lets this server's programs answer
 /// them from virtual addresses.
@@ -42,6 +42,12 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Write packets to a pcapng file as they came, tunnel headers and all, and as they left or were handed to the stack, each with what
+    /// became of it and why. tcpdump sees only what is left after XDP.
+    ///
+    /// Only one can capture at a time. The program that does it is on the interfaces for so long alone; what it may cost is bounded by
+    /// --sample and --rate. Exit code 1: the daemon ended it.
+    Capture(capture::Options),
     /// Have the running daemon read its configuration again, all or nothing. Same as SIGHUP, with an answer.
     Reload {
         #[command(flatten)]
@@ -103,6 +109,7 @@ impl Cli {
             Command::Check { config } => return check::run(&config),
             Command::Doctor(options) => return doctor::run(&options),
             Command::Show { what, output } => show::run(what, &output)?,
+            Command::Capture(options) => return capture::run(&options),
             Command::Reload { output } => show::reload(&output)?,
             Command::Drain { wait, timeout, output } => return drain::command::drain(wait, timeout, &output),
             Command::Undrain { output } => return drain::command::undrain(&output),
