@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
-use crate::{check, daemon, doctor, drain, show, trace, unload};
+use crate::{capture, check, daemon, doctor, drain, show, trace, unload};
 
 /// Host daemon of service level routing: takes clients' datagrams out of tunnels and lets this server's programs answer
 /// them from virtual addresses.
@@ -44,6 +44,12 @@ enum Command {
     },
     /// Say what this host does with a flow: whether it serves the address, the service's state, and whose socket gets the packets.
     Trace(trace::Options),
+    /// Write packets to a pcapng file as they came, tunnel headers and all, and as they left or were handed to the stack, each with what
+    /// became of it and why. tcpdump sees only what is left after XDP.
+    ///
+    /// Only one can capture at a time. The program that does it is on the interfaces for so long alone; what it may cost is bounded by
+    /// --sample and --rate. Exit code 1: the daemon ended it.
+    Capture(capture::Options),
     /// Have the running daemon read its configuration again, all or nothing. Same as SIGHUP, with an answer.
     Reload {
         #[command(flatten)]
@@ -106,6 +112,7 @@ impl Cli {
             Command::Doctor(options) => return doctor::run(&options),
             Command::Show { what, output } => show::run(what, &output)?,
             Command::Trace(options) => trace::run(&options)?,
+            Command::Capture(options) => return capture::run(&options),
             Command::Reload { output } => show::reload(&output)?,
             Command::Drain { wait, timeout, output } => return drain::command::drain(wait, timeout, &output),
             Command::Undrain { output } => return drain::command::undrain(&output),

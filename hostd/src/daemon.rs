@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use slr_capture::Desk;
 use slr_control::LinkEvent;
 use slr_daemon::admin::{Call, Calls};
 use slr_daemon::api::{Api, Tls};
@@ -118,6 +119,8 @@ struct Daemon {
     store: Option<Store>,
     exporter: Exporter,
     figures: figures::Figures,
+    /// Who captures packets.
+    capturing: Desk,
     /// When it ends at the latest, once it was told to.
     stop_at: Option<Instant>,
     has_ended: bool,
@@ -156,6 +159,7 @@ impl Daemon {
             store,
             exporter: Exporter::start(settings.metrics)?,
             figures: figures::Figures::started(),
+            capturing: Desk::default(),
             stop_at: None,
             has_ended: false,
             settings,
@@ -193,7 +197,10 @@ impl Daemon {
             Turn::Finding(finding) => self.find(finding),
             Turn::Count(count) => self.count(count),
             Turn::Reading(reading) => self.read(reading),
-            Turn::Beat => self.beat(),
+            Turn::Beat => {
+                self.capturing.expire(&mut self.host, Instant::now());
+                self.beat();
+            }
             Turn::Recheck => self.recheck().await,
         }
     }

@@ -7,6 +7,7 @@
 //! it may be stopped. `daemon` puts them together in one loop.
 
 mod advert;
+mod capture;
 mod check;
 mod claims;
 mod cli;

@@ -26,6 +26,8 @@ pub enum Request {
     Drain,
     /// Take new flows again. Answered with a [`Drained`].
     Undrain,
+    /// Have packets captured. Answered with a [`Standing`](slr_capture::Standing).
+    Capture(slr_capture::Order),
 }
 
 /// What to tell.

@@ -12,7 +12,7 @@ use slr_model::{NodeName, ServiceKey};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_SOCKET};
 use crate::daemon::Request;
-use crate::{announce, check, daemon, diff, doctor, drain, forget, replay, show, top, trace, unload};
+use crate::{announce, capture, check, daemon, diff, doctor, drain, forget, replay, show, top, trace, unload};
 
 /// Service level router: places the flows of virtual hosts on servers and tunnels them there.
 #[derive(Debug, Parser)]
@@ -91,6 +91,12 @@ enum Command {
     Trace(trace::Options),
     /// Show the running router live: rates of hosts and subnets, states, drops, recovery, what happened.
     Top(top::Options),
+    /// Write packets to a pcapng file as they came and as they left, each with what became of it and why. XDP comes before everything
+    /// that tcpdump sees, so this is what to look with at a router.
+    ///
+    /// Only one can capture at a time. The program that does it is on the interfaces for so long alone; what it may cost is bounded by
+    /// --sample and --rate. Exit code 1: the daemon ended it.
+    Capture(capture::Options),
     /// Feed a capture to the real program, packet by packet, and say what becomes of each.
     Replay(replay::Options),
     /// Write man pages and shell completions into a folder.
@@ -139,6 +145,7 @@ impl Cli {
             Command::Flows { what } => forget::run(what)?,
             Command::Trace(options) => trace::run(&options)?,
             Command::Top(options) => top::run(&options)?,
+            Command::Capture(options) => return capture::run(&options),
             Command::Replay(options) => replay::run(&options)?,
             Command::Manual { dir } => slr_manual::write(<Self as CommandFactory>::command(), &dir)?,
             Command::Unload { config } => unload::run(&config)?,

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
+use slr_capture::Desk;
 use slr_daemon::admin::{self, Call, Calls};
 use slr_daemon::api::{Api, Tls};
 use slr_daemon::signals::{Signal, Signals};
@@ -102,6 +103,8 @@ pub enum Request {
         /// Which.
         flow: FlowKey,
     },
+    /// Have packets captured.
+    Capture(slr_capture::Order),
     /// Say what another configuration would move.
     Diff {
         /// The file.
@@ -145,6 +148,8 @@ pub(crate) struct Daemon {
     /// Flows that nobody here knows, and whom else there is to ask.
     searching: Searching,
     ending: Ending,
+    /// Who captures packets.
+    capturing: Desk,
     /// Whoever asked for the reload that is being decided.
     waiting: Option<Call>,
     /// Whether systemd was told that we are up.
@@ -201,6 +206,7 @@ impl Daemon {
             mirrors: Mirrors::new(now),
             searching,
             ending: Ending::default(),
+            capturing: Desk::default(),
             waiting: None,
             is_ready: false,
         })
@@ -226,6 +232,7 @@ impl Daemon {
             self.search(begun);
             self.end_half_open(begun);
             self.keep_keys(begun);
+            self.capturing.expire(self.core.plane_mut(), begun);
             if self.announce() {
                 return self.stop().await;
             }
@@ -271,6 +278,7 @@ impl Daemon {
             self.mirrors.due(),
             self.searching.due(),
             self.ending.due(),
+            self.capturing.due(),
             self.keyring.as_ref().map(Keyring::due),
         ];
         let deadline = others.into_iter().flatten().fold(deadline, Instant::min);
@@ -325,6 +333,9 @@ impl Daemon {
             Ok(Request::History) => call.answer(Ok(self.figures.history().series())),
             Ok(Request::Trace { flow }) => {
                 call.answer(trace::answer(flow, &self.core).map_err(|error| format!("{error:#}")));
+            }
+            Ok(Request::Capture(order)) => {
+                call.answer(self.capturing.answer(order, self.core.plane_mut(), Instant::now()));
             }
             Ok(Request::Diff { config }) => self.diff(call, &config),
             Ok(Request::Reload) if self.core.is_deciding() => {
@@ -419,6 +430,7 @@ impl Daemon {
 
     async fn stop(mut self) -> Result<()> {
         notify::stopping();
+        self.capturing.end(self.core.plane_mut());
         self.save();
         if let Some(control) = &self.control {
             control.hub().close(Code::Restart, "the router's daemon ends; its data plane goes on").await;

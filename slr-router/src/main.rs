@@ -5,6 +5,7 @@
 //! around, `daemon` puts them together in one loop, `show` and `replay` answer questions.
 
 mod announce;
+mod capture;
 mod check;
 mod cli;
 mod config;

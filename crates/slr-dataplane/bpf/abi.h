@@ -89,6 +89,13 @@ enum slr_const {
 	SLR_ADVERTS_PREFIX_BURST = 5000,
 	SLR_ADVERTS_PREFIXES = 8192, /* that have authentic adverts at a time; LRU */
 	SLR_UNREAD_MS = 250, /* unread for so long, longer than a turn of the daemon: it is gone, and no UDP is held for it */
+	SLR_CAPTURE_BYTES = 1 << 21, /* 3,700 captured packets of the usual snap length, before and after, that nobody has read */
+	SLR_CAPTURE_SNAP = 256, /* bytes of a captured frame that are kept, unless more is asked for: all headers */
+	SLR_CAPTURE_SNAP_MAX = 1600, /* an ordinary frame whole, in its tunnel header */
+	CAPTURE_WRITTEN = 0, /* packets that matched and are in the ring */
+	CAPTURE_LIMITED = 1, /* beyond the rate that was asked for */
+	CAPTURE_LOST = 2, /* the ring is full */
+	CAPTURE_NUM = 3,
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */
 	SUBNET_CLASSES = 1 << 1, /* has client classes: look them up */
 	SUBNET_ORPHAN_DROP = 1 << 2, /* mid-flow packets of unknown flows: drop instead of ring */
@@ -349,6 +356,37 @@ struct usage {
 	__u64 pad;
 };
 
+/* Which packets are captured, at a router or a host. One element. IPv4 addresses are mapped; a field that is zero asks for nothing. */
+struct capture_filter {
+	__u64 until_ns; /* on the monotonic clock: whoever captures says again and again that it is still there */
+	__u64 reasons[SLR_REASONS_MAX / 64]; /* a bit each: of no reason without its bit */
+	struct slr_addr client; /* the source, as far as the program has read it */
+	struct slr_addr client_mask;
+	struct slr_addr vaddr; /* the destination, likewise */
+	__be16 vport;
+	__u16 hop; /* a router's: whom the packet goes to first */
+	__u32 one_in; /* so many packets one is looked at, at random distances */
+	__u32 per_s; /* of all CPUs */
+	__u32 burst;
+	__u32 snap; /* 1 to SLR_CAPTURE_SNAP_MAX */
+	__u32 pad;
+};
+
+/* A captured packet: to whoever captures. The kept bytes of the frame as it came follow, then those of the frame as it left. */
+struct capture_record {
+	__u64 at_ns; /* on the monotonic clock */
+	__u32 reason;
+	__u32 verdict; /* enum xdp_action */
+	__u32 hop; /* 0: none, or a host's packet */
+	__u32 ifindex; /* where it came in */
+	__u32 out_ifindex; /* where it left */
+	__u32 before_len; /* of the frame, and how many bytes of it are kept */
+	__u32 before_kept;
+	__u32 after_len; /* 0: it left nowhere, or as it came */
+	__u32 after_kept;
+	__u32 pad;
+};
+
 /* What may change while packets flow. One element. */
 struct router_config {
 	__u64 seed; /* placement hash; the same in every member of a cluster */
@@ -378,6 +416,7 @@ struct abi_anchor {
 	struct stall stall;
 	struct flow_advert flow_advert;
 	struct advert_record advert_record;
+	struct capture_record capture_record;
 };
 
 #ifndef SLR_ABI_NEXT
@@ -390,4 +429,6 @@ _Static_assert(sizeof(struct new_pin) == 48, "no padding in a record");
 _Static_assert(sizeof(struct held) == 16, "no padding in a record");
 _Static_assert(sizeof(struct flow_advert) == 280, "on the wire");
 _Static_assert(sizeof(struct advert_record) == 392, "no padding in a record");
+_Static_assert(sizeof(struct capture_filter) == 96, "no padding in a value");
+_Static_assert(sizeof(struct capture_record) == 48, "no padding in a record");
 _Static_assert(sizeof(struct hop) == 64, "a hop is one cache line");

@@ -4,6 +4,7 @@
  * slr_host (XDP): a tunnel packet from a registered source ends here: the client's datagram goes to the stack, a chain
  * goes on, a keepalive is answered. Every packet ends with one counted reason; what is no tunnel packet for our tunnel
  * address passes untouched.
+ * slr_host_capture (XDP): the same, while somebody captures packets.
  * slr_host_egress (tc): counts what leaves from virtual addresses, lowers the MSS of its SYNs.
  * slr_udp_* (cgroup): wildcard UDP sockets answer from the address that the client spoke to.
  * slr_sweep_* (iterators): flows that have stalled.
@@ -14,6 +15,7 @@
 #include "host_egress.h"
 #include "host_udp.h"
 #include "host_sweep.h"
+#include "host_capture.h"
 
 struct abi_anchor abi_anchor SEC(".data.abi");
 
@@ -103,6 +105,25 @@ int slr_host(struct xdp_md *ctx)
 	int why = receive(ctx, &t);
 
 	return conclude(ctx, &t, why);
+}
+
+/* Attached while somebody captures. Whether a packet is looked at is nothing that the verifier knows: it follows receive() once,
+ * which takes two thirds of what it may. */
+SEC("xdp")
+int slr_host_capture(struct xdp_md *ctx)
+{
+	int looked_at = look_at(ctx), why, action;
+	struct tunnel t;
+
+	t.content = 0;
+	t.proto = 0;
+	why = receive(ctx, &t);
+	action = conclude(ctx, &t, why);
+	if (unlikely(looked_at)) {
+		note_content(t.content, t.proto, why);
+		capture_after(ctx, action);
+	}
+	return action;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -53,6 +53,7 @@ struct pkt {
 	__u16 entropy;
 	__u16 subnet;
 	__u16 second; /* the slot's second choice, or 0 */
+	__u16 first; /* the hop that it goes to before `hop`, or 0 */
 	__u8 flow_flags; /* FLOW_*: of the pin that the packet makes */
 	__u8 came; /* CAME_*: in whose tunnel; 0: in none, or a parent's */
 	__u8 to_end; /* UDP: its chain ends at this router, which asks others */

@@ -12,6 +12,7 @@
 #include "tunnel.h"
 #include "icmp.h"
 #include "forward.h"
+#include "capture.h"
 
 struct abi_anchor abi_anchor SEC(".data.abi");
 
@@ -459,7 +460,7 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 		return why;
 	n = p->hop;
 	if (unlikely(p->mark == SLR_MARK_SEARCH && p->proto == IPPROTO_UDP))
-		n = oldest_first(p);
+		n = p->first = oldest_first(p);
 	h = map_lookup(&hops, &n);
 	if (!h)
 		return SLR_R_drop_hop_unusable;
@@ -489,6 +490,66 @@ int slr_router(struct xdp_md *ctx)
 	if (likely(lane == LANE_TAKEN))
 		return conclude(SLR_R_fwd_established, len, action);
 	return route(ctx, lane == LANE_UNPINNED, hash);
+}
+
+/* What became of a packet, for whoever captures. */
+static __always_inline void note_decision(struct pkt *p, __u32 why, int action)
+{
+	struct capture_note *note = capture_note();
+	__u32 hop = p->first ? p->first : p->hop;
+	struct hop *h;
+
+	if (!note)
+		return;
+	note->record.reason = why;
+	note->record.hop = hop;
+	note->record.out_ifindex = note->record.ifindex;
+	if (p->family == AF_V4) {
+		note->client = mapped_v4(p->k4.client);
+		note->vaddr = mapped_v4(p->k4.vaddr);
+		note->vport = p->k4.vport;
+	} else if (p->family == AF_V6) {
+		__builtin_memcpy(&note->client, p->k6.client, 16);
+		__builtin_memcpy(&note->vaddr, p->k6.vaddr, 16);
+		note->vport = p->k6.vport;
+	}
+	if (action != XDP_REDIRECT)
+		return;
+	h = map_lookup(&hops, &hop);
+	if (h)
+		note->record.out_ifindex = h->ifindex;
+}
+
+/* route(), noting what becomes of the packet. */
+separate int route_noted(struct xdp_md *ctx, int unpinned, __u64 hash)
+{
+	__u32 frame = ctx->data_end - ctx->data;
+	int action = XDP_ABORTED, why;
+	struct pkt p = {};
+
+	why = decide(ctx, &p, unpinned, hash, &action);
+	action = conclude(why, p.family ? p.len : frame, action);
+	note_decision(&p, why, action);
+	return action;
+}
+
+/* Attached while somebody captures. A packet that is looked at takes the whole way, which knows more of it. */
+SEC("xdp")
+int slr_router_capture(struct xdp_md *ctx)
+{
+	int action = XDP_ABORTED, lane;
+	__u32 len = 0;
+	__u64 hash = 0;
+
+	if (unlikely(is_chosen()) && capture_before(ctx, 1)) {
+		action = route_noted(ctx, false, 0);
+		capture_after(ctx, action);
+		return action;
+	}
+	lane = express(ctx, &len, &hash, &action);
+	if (likely(lane == LANE_TAKEN))
+		return conclude(SLR_R_fwd_established, len, action);
+	return route_noted(ctx, lane == LANE_UNPINNED, hash);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -7,9 +7,9 @@ mod skeleton {
 }
 
 pub use skeleton::types::{
-    advert_master, advert_record, bucket, bucket_key, class_key, counter, flow, flow_advert, flow_key_v4, flow_key_v6,
-    frag_key, held, hop, new_pin, pending_head, pending_set_v4, pending_set_v6, prefix_v4, prefix_v6, router_config,
-    service, service_key, slr_addr, slr_const, subnet, usage,
+    advert_master, advert_record, bucket, bucket_key, capture_filter, capture_record, class_key, counter, flow,
+    flow_advert, flow_key_v4, flow_key_v6, frag_key, held, hop, new_pin, pending_head, pending_set_v4, pending_set_v6,
+    prefix_v4, prefix_v6, router_config, service, service_key, slr_addr, slr_const, subnet, usage,
 };
 
 /// Types that are plain bytes: any bit pattern is a value, and there is no padding to leak.
@@ -63,6 +63,8 @@ pod!(
     advert_record,
     bucket,
     bucket_key,
+    capture_filter,
+    capture_record,
     class_key,
     counter,
     flow,

@@ -6,6 +6,7 @@
 
 mod abi;
 mod apply;
+mod capture;
 mod cgroup;
 mod claims;
 mod desired;
@@ -34,13 +35,17 @@ pub use egress::EgressError;
 pub use report::{PeerStatus, SubnetUsage};
 pub use stalls::{Stall, StallKind, Sweeper, Swept, TcpState};
 
+use crate::capture::{Switch, clear_pins};
 use crate::object::{Loaded, Spec};
-use crate::router::upgrade;
+use crate::router::{self, upgrade};
 use crate::{sys, xdp};
 use tables::Tables;
 
-const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/host.bpf.o"));
+pub(crate) const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/host.bpf.o"));
 const PROGRAM: &str = "slr_host";
+/// Tables that an upgrade to another version copies.
+#[cfg(test)]
+pub(crate) const COPIED: [&str; 1] = [cgroup::NOTES];
 
 /// How to load.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +88,8 @@ pub struct Host {
     /// Directories of other versions' pins, until [`Host::settle`].
     older: Vec<PathBuf>,
     attachments: Vec<Attachment>,
+    /// Which XDP program is on them.
+    switch: Switch,
     cgroup: Option<cgroup::Links>,
     desired: HostDesired,
 }
@@ -103,15 +110,18 @@ impl Host {
             None => HostAdoption::Fresh,
         };
         let older = older.into_iter().map(|(_, path)| path).collect();
+        pins.as_deref().into_iter().for_each(clear_pins);
         let (attachments, desired) = (Vec::new(), HostDesired::default());
-        Ok((Self { loaded, tables, pins, older, attachments, cgroup: None, desired }, adoption))
+        let switch = Switch::default();
+        Ok((Self { loaded, tables, pins, older, attachments, switch, cgroup: None, desired }, adoption))
     }
 
     /// Put the programs on an interface, or swap them into what an earlier process left there. Egress comes first: no
     /// client is accepted whose reply would not be clamped.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<XdpMode, HostAttachError> {
         egress::attach(self.loaded.program(egress::PROGRAM).expect("in the object"), interface, self.pins.as_deref())?;
-        let attachment = xdp::attach(self.program(), interface, mode, self.pins.as_deref(), &self.older)?;
+        let attachment =
+            xdp::attach(self.switch.program(self.program()), interface, mode, self.pins.as_deref(), &self.older)?;
         let mode = attachment.mode;
         self.attachments.retain(|other| other.interface != interface);
         self.attachments.push(attachment);
@@ -158,16 +168,7 @@ impl Host {
 
     /// Run one packet through the XDP program. Its sockets are those of the caller's network namespace.
     pub fn test_run(&self, packet: &[u8]) -> Result<TestRun, MapError> {
-        let mut out = Vec::new();
-        let (verdict, nanoseconds) = sys::test_run(self.program(), packet, &mut out).map_err(failed_run)?;
-        let verdict = match verdict {
-            1 => XdpVerdict::Drop,
-            2 => XdpVerdict::Pass,
-            3 => XdpVerdict::Tx,
-            4 => XdpVerdict::Redirect,
-            _ => XdpVerdict::Aborted,
-        };
-        Ok(TestRun { verdict, packet: out, nanoseconds })
+        router::test_run(self.program(), packet)
     }
 
     /// Run one frame through the egress program; returns the frame afterwards.

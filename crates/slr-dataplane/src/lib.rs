@@ -5,6 +5,7 @@
 
 pub mod abi;
 pub mod bench;
+pub mod capture;
 pub mod hash;
 pub mod host;
 pub mod object;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use libbpf_rs::{MapCore, MapHandle, Object, ObjectBuilder};
+use libbpf_rs::{MapCore, MapHandle, Object, ObjectBuilder, OpenProgramMut};
 use thiserror::Error;
 
 use crate::sys;
@@ -65,13 +65,30 @@ fn is_private(map: &str) -> bool {
     map.contains('.')
 }
 
+/// Maps of the programs that capture: made with these, for as long as somebody captures (`bpf/capture.h`).
+pub(crate) fn is_of_capture(map: &str) -> bool {
+    map.starts_with("capture")
+}
+
+/// Is this program loaded by [`Loaded::beside`] alone?
+fn is_capture(program: &OpenProgramMut<'_>) -> bool {
+    program.name().to_string_lossy().ends_with("_capture")
+}
+
 impl Loaded {
     /// Open, size, take over, load, pin.
     pub fn load(spec: &Spec<'_>) -> Result<Self, LoadError> {
         let failed = |step: String| move |source| LoadError::Bpf { object: spec.name, step, source };
         let mut open = ObjectBuilder::default().open_memory(spec.bytes).map_err(failed("cannot be opened".into()))?;
+        for mut program in open.progs_mut().filter(is_capture) {
+            program.set_autoload(false);
+        }
         for mut map in open.maps_mut() {
             let name = map.name().to_string_lossy().into_owned();
+            if is_of_capture(&name) {
+                map.set_autocreate(false).map_err(failed(format!("map {name} cannot be left out")))?;
+                continue;
+            }
             if let Some((_, capacity)) = spec.capacities.iter().find(|(of, _)| *of == name) {
                 map.set_max_entries(*capacity).map_err(failed(format!("map {name} cannot hold {capacity} entries")))?;
             }
@@ -89,6 +106,9 @@ impl Loaded {
         let mut maps = Vec::new();
         for mut map in object.maps_mut() {
             let name = map.name().to_string_lossy().into_owned();
+            if is_of_capture(&name) {
+                continue;
+            }
             if let Some(path) = spec.pins.map(|dir| dir.join(&name)).filter(|path| !is_private(&name) && !path.exists())
             {
                 fs::create_dir_all(path.parent().expect("a file has a folder"))
@@ -98,6 +118,33 @@ impl Loaded {
             maps.push((name.clone(), MapHandle::try_from(&map).map_err(failed(format!("map {name}")))?));
         }
         Ok(Self { object, name: spec.name, maps })
+    }
+
+    /// One program of an object that is loaded already, over its tables, which `table` has; with the maps of captures, its own.
+    pub fn beside(
+        object_name: &'static str,
+        bytes: &[u8],
+        program: &str,
+        table: impl Fn(&str) -> Result<OwnedFd, LoadError>,
+    ) -> Result<Self, LoadError> {
+        let failed = |step: String| move |source| LoadError::Bpf { object: object_name, step, source };
+        let mut open = ObjectBuilder::default().open_memory(bytes).map_err(failed("cannot be opened".into()))?;
+        for mut other in open.progs_mut().filter(|other| other.name() != program) {
+            other.set_autoload(false);
+        }
+        for mut map in open.maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            if !is_private(&name) && !is_of_capture(&name) {
+                map.reuse_fd(table(&name)?.as_fd()).map_err(failed(format!("map {name} cannot be shared")))?;
+            }
+        }
+        let object = open.load().map_err(failed(format!("{program} cannot be loaded")))?;
+        let handle = |map: libbpf_rs::Map<'_>| {
+            let name = map.name().to_string_lossy().into_owned();
+            Ok((name.clone(), MapHandle::try_from(&map).map_err(failed(format!("map {name}")))?))
+        };
+        let maps = object.maps().map(handle).collect::<Result<_, LoadError>>()?;
+        Ok(Self { object, name: object_name, maps })
     }
 
     /// Descriptor of a program.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
@@ -58,6 +58,16 @@ unsafe impl<T: Send> Send for Records<T> {}
 impl<T> AsRawFd for Records<T> {
     fn as_raw_fd(&self) -> RawFd {
         self.ring.epoll_fd()
+    }
+}
+
+impl<T> AsFd for Records<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        #[expect(unsafe_code, reason = "libbpf-rs tells the number alone")]
+        // SAFETY: the descriptor belongs to the ring, which self keeps for as long as it is borrowed.
+        unsafe {
+            BorrowedFd::borrow_raw(self.ring.epoll_fd())
+        }
     }
 }
 

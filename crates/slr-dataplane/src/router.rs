@@ -9,6 +9,7 @@ mod adopt;
 mod adverts;
 mod apply;
 mod capacity;
+mod capture;
 mod census;
 mod check;
 mod claims;
@@ -68,6 +69,7 @@ pub use sweep::{SweepPolicy, SweepReport};
 pub use trace::{KnownFlow, Step, Trace, TracedHop, TracedRoute};
 
 use crate::abi;
+use crate::capture::{Switch, clear_pins};
 use crate::object::{Loaded, Spec};
 use crate::{sys, xdp};
 use accounts::Accounts;
@@ -77,7 +79,7 @@ use rings::Rings;
 use subnets::SubnetIds;
 use tables::Tables;
 
-const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/router.bpf.o"));
+pub(crate) const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/router.bpf.o"));
 const PROGRAM: &str = "slr_router";
 
 /// How to load.
@@ -166,6 +168,8 @@ pub struct Router {
     /// Directories of other versions' pins, until [`Router::settle`].
     older: Vec<PathBuf>,
     attachments: Vec<Attachment>,
+    /// Which program is on them.
+    switch: Switch,
     census: Census,
     /// A sweep under way.
     sweeping: Option<sweep::Sweep>,
@@ -208,6 +212,7 @@ impl Router {
         if let (Some(staging), Some(pins)) = (&staging, &pins) {
             fs::rename(staging, pins).map_err(at(staging))?;
         }
+        pins.as_deref().into_iter().for_each(clear_pins);
         let adopted = adopt::read(&tables).map_err(|e| LoadError::Pin {
             path: pins.clone().unwrap_or_default(),
             source: io::Error::other(e.to_string()),
@@ -228,6 +233,7 @@ impl Router {
             pins,
             older: older.into_iter().map(|(_, path)| path).collect(),
             attachments: Vec::new(),
+            switch: Switch::default(),
             census: Census::default(),
             sweeping: None,
             forgotten: None,
@@ -237,7 +243,7 @@ impl Router {
 
     /// Put the program on an interface, or swap it into a link that an earlier process left there.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<XdpMode, AttachError> {
-        let program = self.loaded.program(PROGRAM).expect("checked at load");
+        let program = self.switch.program(self.program());
         let attachment = xdp::attach(program, interface, mode, self.pins.as_deref(), &self.older)?;
         let mode = attachment.mode;
         self.attachments.retain(|other| other.interface != interface);
@@ -274,20 +280,7 @@ impl Router {
 
     /// Run one packet through the program, as if it came in on interface 0.
     pub fn test_run(&self, packet: &[u8]) -> Result<TestRun, MapError> {
-        let mut out = Vec::new();
-        let (verdict, nanoseconds) = sys::test_run(self.program(), packet, &mut out).map_err(|source| MapError {
-            table: "program",
-            action: "test run",
-            source,
-        })?;
-        let verdict = match verdict {
-            1 => XdpVerdict::Drop,
-            2 => XdpVerdict::Pass,
-            3 => XdpVerdict::Tx,
-            4 => XdpVerdict::Redirect,
-            _ => XdpVerdict::Aborted,
-        };
-        Ok(TestRun { verdict, packet: out, nanoseconds })
+        test_run(self.program(), packet)
     }
 
     /// The program's descriptor, for benchmarks.
@@ -303,4 +296,22 @@ impl Router {
             other => other.map_err(|source| UnloadError { path: pin_dir.to_owned(), source }),
         }
     }
+}
+
+/// One packet through an XDP program.
+pub(crate) fn test_run(program: BorrowedFd<'_>, packet: &[u8]) -> Result<TestRun, MapError> {
+    let mut out = Vec::new();
+    let (verdict, nanoseconds) = sys::test_run(program, packet, &mut out).map_err(|source| MapError {
+        table: "program",
+        action: "test run",
+        source,
+    })?;
+    let verdict = match verdict {
+        1 => XdpVerdict::Drop,
+        2 => XdpVerdict::Pass,
+        3 => XdpVerdict::Tx,
+        4 => XdpVerdict::Redirect,
+        _ => XdpVerdict::Aborted,
+    };
+    Ok(TestRun { verdict, packet: out, nanoseconds })
 }

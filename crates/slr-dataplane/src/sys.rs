@@ -50,6 +50,31 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     check(unsafe { libbpf_sys::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), std::ptr::null()) }).map(drop)
 }
 
+/// A program's name, cut to 15 bytes by the kernel, and the ids of the maps that it uses.
+pub fn program_facts(program: BorrowedFd<'_>) -> io::Result<(String, Vec<u32>)> {
+    let mut ids = vec![0u32; 256];
+    // SAFETY: plain data for the kernel to fill.
+    let mut info: libbpf_sys::bpf_prog_info = unsafe { std::mem::zeroed() };
+    info.nr_map_ids = u32::try_from(ids.len()).expect("a few");
+    info.map_ids = ids.as_mut_ptr() as u64;
+    let mut len = size_of_val(&info) as u32;
+    // SAFETY: `info` is as long as `len` says, `ids` as `nr_map_ids`; both outlive the call.
+    check(unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut len) })?;
+    ids.truncate(info.nr_map_ids as usize);
+    let name = info.name.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0).collect::<Vec<_>>();
+    Ok((String::from_utf8_lossy(&name).into_owned(), ids))
+}
+
+/// The id of a map.
+pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: plain data for the kernel to fill.
+    let mut info: libbpf_sys::bpf_map_info = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&info) as u32;
+    // SAFETY: `info` is as long as `len` says.
+    check(unsafe { libbpf_sys::bpf_map_get_info_by_fd(map.as_raw_fd(), &mut info, &mut len) })?;
+    Ok(info.id)
+}
+
 /// What an XDP link is attached to; 0 once the interface is gone.
 pub fn link_ifindex(link: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: plain data for the kernel to fill.

@@ -168,6 +168,11 @@ impl Attachment {
         Ok(())
     }
 
+    /// Put another program behind the link; packets see the old one or the new one.
+    pub(crate) fn swap(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        sys::update_link(self.link.as_fd(), program)
+    }
+
     /// Is the link still on the interface that now has this name?
     pub fn is_current(&self) -> bool {
         let now = index_of(&self.interface).ok();

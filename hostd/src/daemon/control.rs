@@ -179,6 +179,7 @@ impl Daemon {
     /// stays, and its data plane goes on.
     pub(super) async fn finish(&mut self) {
         notify::stopping();
+        self.capturing.end(&mut self.host);
         let drained = self.drained();
         if drained.phase == Phase::Safe {
             self.parents.withdraw("drained, and hostd ends").await;

@@ -17,7 +17,7 @@ use crate::sys;
 /// The one that notes which client spoke to which virtual address; the others read its notes.
 const NOTING: (&str, libbpf_sys::bpf_attach_type) = ("slr_udp_seen", libbpf_sys::BPF_CGROUP_INET_INGRESS);
 /// Its notes.
-const NOTES: &str = "udp_peers";
+pub(super) const NOTES: &str = "udp_peers";
 /// Program, attach type.
 const READING: [(&str, libbpf_sys::bpf_attach_type); 4] = [
     ("slr_udp_send4", libbpf_sys::BPF_CGROUP_UDP4_SENDMSG),

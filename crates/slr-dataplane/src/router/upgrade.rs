@@ -142,3 +142,33 @@ impl Plan {
         new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use libbpf_rs::ObjectBuilder;
+
+    use super::*;
+    use crate::object::is_of_capture;
+
+    /// Names of an object's ring buffers. Opened, not loaded: needs no privileges.
+    fn ring_buffers(object: &[u8]) -> Vec<String> {
+        let open = ObjectBuilder::default().open_memory(object).expect("it was built");
+        let rings = open.maps().filter(|map| map.map_type() == MapType::RingBuf);
+        rings.map(|map| map.name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn no_ring_buffer_is_copied() {
+        // What is in one has no key. The maps of captures are never pinned.
+        let router = ring_buffers(crate::router::OBJECT);
+        assert!(router.len() >= 4, "{router:?}");
+        for ring in &router {
+            assert!(NOT_COPIED.contains(&ring.as_str()) || is_of_capture(ring), "{ring} would be copied");
+        }
+        let host = ring_buffers(crate::host::OBJECT);
+        assert!(host.len() >= 3, "{host:?}");
+        for ring in &host {
+            assert!(!crate::host::COPIED.contains(&ring.as_str()), "{ring} would be copied");
+        }
+    }
+}

@@ -143,19 +143,22 @@ impl Send {
     }
 }
 
-/// Run cases one after the other on one router that forgets between them. All run, then the failures are told.
+/// Run cases one after the other on one router that forgets between them: through the plain program, and through the one that
+/// captures. All run, then the failures are told.
 pub fn run_all(cases: &[Case]) {
     assert!(!cases.is_empty());
-    let mut bed = Bed::new(site::site());
     let mut failed = Vec::new();
-    for case in cases {
-        if catch_unwind(AssertUnwindSafe(|| case.run(&mut bed))).is_err() {
-            failed.push(case.name.as_str());
+    for mut bed in [Bed::new(site::site()), Bed::new(site::site()).capturing()] {
+        for case in cases {
+            if catch_unwind(AssertUnwindSafe(|| case.run(&mut bed))).is_err() {
+                failed.push(case.name.as_str());
+            }
+            // Without hosts every generation ends, and with it what the router knew.
+            bed.change(|desired| *desired = Desired::default());
+            bed.change(|desired| *desired = site::site());
+            let desired = bed.desired.clone();
+            bed = bed.anew(desired);
         }
-        // Without hosts every generation ends, and with it what the router knew.
-        bed.change(|desired| *desired = Desired::default());
-        bed.change(|desired| *desired = site::site());
-        bed = Bed::around(bed.router, bed.desired);
     }
     assert!(failed.is_empty(), "{} of {} cases failed: {failed:#?}", failed.len(), cases.len());
 }

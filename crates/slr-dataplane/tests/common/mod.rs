@@ -7,9 +7,11 @@ pub mod outer;
 pub mod site;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
+use slr_dataplane::capture::{Action, Capture, Captured, Filter, SNAP_MAX};
 use slr_dataplane::reason::{RouterReason, Verdict};
-use slr_dataplane::router::{Counter, Desired, Router, RouterOptions, XdpVerdict};
+use slr_dataplane::router::{Counter, Desired, Router, RouterOptions, TestRun, XdpVerdict};
 
 /// Small enough to load quickly; no test fills them by accident.
 const FLOWS: u32 = 1 << 14;
@@ -19,6 +21,8 @@ pub struct Bed {
     pub router: Router,
     pub desired: Desired,
     counters: RefCell<Vec<(RouterReason, Counter)>>,
+    /// Packets go through this instead of the plain program, and are looked at.
+    capture: Option<RefCell<Capture>>,
 }
 
 /// What became of one packet.
@@ -48,9 +52,24 @@ impl Bed {
     /// A bed around a router that is loaded already.
     pub fn around(router: Router, desired: Desired) -> Self {
         let counters = RefCell::new(router.reasons().expect("counters can be read"));
-        let mut bed = Self { router, desired, counters };
+        let mut bed = Self { router, desired, counters, capture: None };
         bed.apply();
         bed
+    }
+
+    /// The same bed, whose packets go through the program that captures: it must do what the plain one does, and tell it.
+    pub fn capturing(mut self) -> Self {
+        let capture = self.router.capture().expect("the program loads");
+        let filter = Filter { snap: SNAP_MAX, per_s: 1_000_000, ..Filter::default() };
+        capture.set(&filter, Duration::from_secs(3_600)).expect("a filter is set");
+        self.capture = Some(RefCell::new(capture));
+        self
+    }
+
+    /// This bed with everything forgotten but the programs.
+    pub fn anew(self, desired: Desired) -> Self {
+        let capture = self.capture;
+        Self { capture, ..Self::around(self.router, desired) }
     }
 
     /// Change the desired state and apply it.
@@ -75,7 +94,11 @@ impl Bed {
 
     /// The same without the last condition.
     pub fn observe(&self, frame: &[u8]) -> Outcome {
-        let run = self.router.test_run(frame).expect("the program runs");
+        let run = match &self.capture {
+            None => self.router.test_run(frame),
+            Some(capture) => capture.borrow().test_run(frame),
+        };
+        let run = run.expect("the program runs");
         let after = self.router.reasons().expect("counters can be read");
         let mut grown = Vec::new();
         for ((reason, new), (_, old)) in after.iter().zip(self.counters.borrow().iter()) {
@@ -94,6 +117,27 @@ impl Bed {
             Verdict::Forward => matches!(run.verdict, XdpVerdict::Tx | XdpVerdict::Redirect),
         };
         assert!(fits && reason != RouterReason::Unset, "{reason:?} ended as {:?} for {frame:02x?}", run.verdict);
+        if let Some(capture) = &self.capture {
+            check_captured(&capture.borrow_mut().take().expect("the ring is read"), frame, reason, &run);
+        }
         Outcome { reason, verdict: run.verdict, packet: run.packet, bytes }
     }
+}
+
+/// What was captured is the one packet, before and after.
+fn check_captured(captured: &[Captured], frame: &[u8], reason: RouterReason, run: &TestRun) {
+    let [packet] = captured else { panic!("{reason:?}: one packet, {} captured", captured.len()) };
+    assert_eq!(packet.reason, reason as u32, "{reason:?}");
+    let kept = |bytes: &[u8]| bytes[..bytes.len().min(SNAP_MAX as usize)].to_vec();
+    assert_eq!((packet.before.len as usize, &packet.before.bytes), (frame.len(), &kept(frame)), "{reason:?}: before");
+    let (action, left) = match run.verdict {
+        XdpVerdict::Tx => (Action::Tx, true),
+        XdpVerdict::Redirect => (Action::Redirect, true),
+        XdpVerdict::Pass => (Action::Pass, run.packet.len() != frame.len()),
+        XdpVerdict::Drop | XdpVerdict::Aborted => (Action::Drop, false),
+    };
+    assert_eq!(packet.action, action, "{reason:?}");
+    let after = packet.after.as_ref().map(|after| (after.len as usize, after.bytes.clone()));
+    assert_eq!(after, left.then(|| (run.packet.len(), kept(&run.packet))), "{reason:?}: after");
+    assert!(packet.hop != 0 || reason.verdict() != Verdict::Forward, "{reason:?}: to nobody");
 }

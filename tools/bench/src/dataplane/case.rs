@@ -29,8 +29,14 @@ pub enum Program {
     Router,
     /// The router without pinned flows.
     IdleRouter,
+    /// The router's program that captures one packet in a hundred.
+    CapturingRouter,
+    /// The one that captures one in ten.
+    CapturingTenth,
     /// The host.
     Host,
+    /// Likewise the host's.
+    CapturingHost,
 }
 
 impl Program {
@@ -42,7 +48,10 @@ impl Program {
             Self::FloorV6 => scene.yardsticks.floor_v6(),
             Self::Router => scene.router.program(),
             Self::IdleRouter => scene.idle_router.program(),
+            Self::CapturingRouter => scene.captures.router.program(),
+            Self::CapturingTenth => scene.captures.router_tenth.program(),
             Self::Host => scene.host.program(),
+            Self::CapturingHost => scene.captures.host.program(),
         }
     }
 }
@@ -146,10 +155,17 @@ fn over_null(limit: f64) -> Target {
 /// Every case that was asked for, in the order of the report, each checked to take the path it is named after.
 pub fn all(scene: &Scene, args: &Args) -> Result<Vec<Case>> {
     let mut cases: Vec<Case> =
-        [yardsticks(), established(), unknown(), adverts::cases(), hosts(), cold(args)].into_iter().flatten().collect();
+        [yardsticks(), established(), unknown(), adverts::cases(), hosts(), capturing(), cold(args)]
+            .into_iter()
+            .flatten()
+            .collect();
     let asked = |name: &str| args.only.is_empty() || args.only.iter().any(|text| name.contains(text.as_str()));
+    let floor_of = |name: &str| cases.iter().find(|case| case.name == name).and_then(|case| case.floor);
     let floors: Vec<&str> = cases.iter().filter(|case| asked(case.name)).filter_map(|case| case.floor).collect();
-    cases.retain(|case| asked(case.name) || case.name == NULL || floors.contains(&case.name));
+    let their_floors: Vec<&str> = floors.iter().filter_map(|name| floor_of(name)).collect();
+    cases.retain(|case| {
+        asked(case.name) || case.name == NULL || floors.contains(&case.name) || their_floors.contains(&case.name)
+    });
     adverts::prepare(scene)?;
     for case in &cases {
         case.check(scene)?;
@@ -257,6 +273,32 @@ fn unknown() -> Vec<Case> {
         other("not ours v6", "passes to the kernel", ELSEWHERE_V6, ELSEWHERE_V6.ack(0), RouterReason::PassNotOurs),
         echo("echo v4", V4_IN_V4),
         echo("echo v6", V6_IN_V6),
+    ]
+}
+
+/// The same packets through the programs that are on the interfaces while somebody captures one in a hundred, at the usual rate and
+/// snap length. Divided by the plain program's figure of the same round. The mean leaves out the slowest hundredth, which these packets
+/// are: what each of them costs is for the case of one in ten to tell.
+fn capturing() -> Vec<Case> {
+    let beside = |name, plain: &'static str, program, of: Vec<Case>| {
+        let case = of.into_iter().find(|case| case.name == plain).expect("a case of this name");
+        Case { name, what: "1 % is captured", program, floor: Some(plain), targets: vec![ratio(1.05)], ..case }
+    };
+    vec![
+        beside("capturing, established v4", "established v4 in v4", Program::CapturingRouter, established()),
+        beside("capturing, established v6", "established v6 in v6", Program::CapturingRouter, established()),
+        Case {
+            what: "10 % is captured",
+            targets: Vec::new(),
+            ..beside(
+                "capturing a tenth, established v4",
+                "established v4 in v4",
+                Program::CapturingTenth,
+                established(),
+            )
+        },
+        beside("capturing, decapsulate v4", "decapsulate v4 in v4", Program::CapturingHost, hosts()),
+        beside("capturing, decapsulate v6", "decapsulate v6 in v6", Program::CapturingHost, hosts()),
     ]
 }
 

@@ -1,10 +1,12 @@
 //! What the programs know before the first shot: hosts, subnets, and flows established by their own packets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use slr_dataplane::abi::{flow_key_v4, flow_key_v6};
 use slr_dataplane::bench::Yardsticks;
+use slr_dataplane::capture::{Capture, Filter};
 use slr_dataplane::host::{Host as Server, HostDesired, HostOptions};
 use slr_dataplane::router::{Config, Desired, Host, Link, Route, Router, RouterOptions, Subnet, XdpVerdict};
 use slr_model::{HostState, NodeName, Weight};
@@ -54,6 +56,8 @@ pub struct Scene {
     pub idle_router: Router,
     /// The other candidate.
     pub host: Server,
+    /// The programs that capture, over these two's tables.
+    pub captures: Captures,
     /// What it is measured against.
     pub yardsticks: Yardsticks,
 }
@@ -86,7 +90,8 @@ impl Scene {
         }
         let (mut host, _) = Server::load(&HostOptions::default())?;
         host.apply(&served())?;
-        Ok(Self { router, idle_router, host, yardsticks: Yardsticks::load(flows_per_family)? })
+        let captures = Captures::over(&router, &host)?;
+        Ok(Self { router, idle_router, host, captures, yardsticks: Yardsticks::load(flows_per_family)? })
     }
 
     /// Flows of the first client, one a port.
@@ -147,6 +152,9 @@ impl Scene {
         let before = self.counted(program)?;
         match program {
             Program::Host => self.host.test_run(packet)?,
+            Program::CapturingHost => self.captures.host.test_run(packet)?,
+            Program::CapturingTenth => self.captures.router_tenth.test_run(packet)?,
+            Program::CapturingRouter => self.captures.router.test_run(packet)?,
             Program::IdleRouter => self.idle_router.test_run(packet)?,
             _ => self.router.test_run(packet)?,
         };
@@ -157,12 +165,35 @@ impl Scene {
 
     fn counted(&self, program: Program) -> Result<Vec<(&'static str, u64)>> {
         Ok(match program {
-            Program::Host => self.host.counters()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect(),
+            Program::Host | Program::CapturingHost => {
+                self.host.counters()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect()
+            }
             Program::IdleRouter => {
                 self.idle_router.reasons()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect()
             }
             _ => self.router.reasons()?.iter().map(|(reason, c)| (reason.name(), c.packets)).collect(),
         })
+    }
+}
+
+/// One packet in a hundred, unless it says otherwise, at the rate and snap length that are usual. Nobody reads: a full ring is the dearer case.
+pub struct Captures {
+    /// The router's.
+    pub router: Capture,
+    /// Another, of one packet in ten: what a captured packet costs.
+    pub router_tenth: Capture,
+    /// The host's.
+    pub host: Capture,
+}
+
+impl Captures {
+    fn over(router: &Router, host: &Server) -> Result<Self> {
+        let captures = Self { router: router.capture()?, router_tenth: router.capture()?, host: host.capture()? };
+        for (capture, share) in [(&captures.router, "1%"), (&captures.router_tenth, "10%"), (&captures.host, "1%")] {
+            let filter = Filter { share: share.parse().expect("a share"), ..Filter::default() };
+            capture.set(&filter, Duration::from_secs(86_400))?;
+        }
+        Ok(captures)
     }
 }
 

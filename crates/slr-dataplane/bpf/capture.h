@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* capture.h - packets as they came and as they left, with their reason, for whoever asked. Both objects have a second entry
+ * program that does this. It and the maps below are loaded by whoever captures, over the daemon's tables, and are on the
+ * interfaces only so long: nothing else pays for them. What a capture may cost is bounded by share, rate and ring; nothing waits
+ * for the reader, and what has no room is counted. Maps named `capture...` are of one capture and are never pinned. */
+#pragma once
+
+#include "base.h"
+#include "limit.h"
+
+/* Written by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct capture_filter);
+	__uint(max_entries, 1);
+} capture_filter SEC(".maps");
+
+/* Written here, read by whoever captures. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SLR_CAPTURE_BYTES);
+} capture_ring SEC(".maps");
+
+/* One for all CPUs: the rate that was asked for is that of the capture. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct bucket);
+	__uint(max_entries, 1);
+} capture_bucket SEC(".maps");
+
+/* CAPTURE_*: what became of packets that matched. Written here, read by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, CAPTURE_NUM);
+} capture_counts SEC(".maps");
+
+/* The packet that a CPU is at. The record and the bytes behind it go to the ring in one piece. Not in abi.h: user space never sees
+ * it. */
+struct capture_note {
+	struct slr_addr client; /* zero until known */
+	struct slr_addr vaddr;
+	__be16 vport;
+	__u16 pad[3];
+	struct capture_record record;
+	__u8 bytes[2 * SLR_CAPTURE_SNAP_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct capture_note);
+	__uint(max_entries, 1);
+} capture_scratch SEC(".maps");
+
+static __always_inline struct capture_note *capture_note(void)
+{
+	__u32 zero = 0;
+
+	return map_lookup(&capture_scratch, &zero);
+}
+
+static __always_inline struct capture_filter *get_capture_filter(void)
+{
+	__u32 zero = 0;
+
+	return map_lookup(&capture_filter, &zero);
+}
+
+static __always_inline void count_capture(__u32 what)
+{
+	__u64 *count = map_lookup(&capture_counts, &what);
+
+	if (count)
+		(*count)++;
+}
+
+/* How many packets of a CPU go by before the next that is looked at. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} capture_distance SEC(".maps");
+
+/* Is this packet looked at? One that is not pays for no call: a random number for each costs 24 ns here, where returns are guarded
+ * (half of a packet's own cost). The distance is even between nothing and twice the mean. */
+static __always_inline bool is_chosen(void)
+{
+	__u32 zero = 0, *left = map_lookup(&capture_distance, &zero);
+	struct capture_filter *f;
+
+	if (!left)
+		return false;
+	if (likely(*left)) {
+		(*left)--;
+		return false;
+	}
+	f = get_capture_filter();
+	if (f && f->one_in > 1)
+		*left = bpf_get_prandom_u32() % (2 * f->one_in - 1);
+	return f;
+}
+
+/* Computed where it stands: the verifier lets no half of a packet's address be kept on the stack. */
+static __always_inline __u32 frame_len(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u64 len = end - data;
+
+	asm volatile("" : "+r"(len));
+	return len;
+}
+
+/* Up to `room` bytes of the frame to `at` in the note's bytes; how many. 0: none could be read. */
+static __always_inline __u32 copy_frame(struct xdp_md *ctx, struct capture_note *note, __u32 at, __u32 len, __u32 room)
+{
+	if (room > SLR_CAPTURE_SNAP_MAX)
+		room = SLR_CAPTURE_SNAP_MAX;
+	if (len > room)
+		len = room;
+	if (at > SLR_CAPTURE_SNAP_MAX || len < 1 || len > SLR_CAPTURE_SNAP_MAX)
+		return 0;
+	return bpf_xdp_load_bytes(ctx, 0, note->bytes + at, len) ? 0 : len;
+}
+
+/* Keeps the frame as it came: `head` bytes of it at least. Returns whether there is somebody who captures. */
+separate int capture_before(struct xdp_md *ctx, __u32 head)
+{
+	struct capture_filter *f = get_capture_filter();
+	struct capture_note *note = capture_note();
+	__u64 now_ns = bpf_ktime_get_ns();
+	__u32 len = frame_len(ctx);
+
+	if (!f || !note || now_ns > f->until_ns)
+		return false;
+	__builtin_memset(note, 0, offsetof(struct capture_note, bytes));
+	note->record.at_ns = now_ns;
+	note->record.ifindex = ctx->ingress_ifindex;
+	note->record.before_len = len;
+	note->record.before_kept = copy_frame(ctx, note, 0, len, f->snap > head ? f->snap : head);
+	return note->record.before_kept > 0;
+}
+
+static __always_inline bool same_addr(const struct slr_addr *a, const struct slr_addr *b, const struct slr_addr *mask)
+{
+	__u32 differs = 0;
+
+	for (int i = 0; i < 4; i++)
+		differs |= (a->word[i] ^ b->word[i]) & mask->word[i];
+	return !differs;
+}
+
+/* Is the packet of the note what is asked for? */
+static __always_inline bool is_asked_for(struct capture_filter *f, struct capture_note *note)
+{
+	static const struct slr_addr whole = { { ~0U, ~0U, ~0U, ~0U } };
+	__u32 why = note->record.reason;
+
+	if (why >= SLR_REASONS_MAX || !(f->reasons[why / 64] >> (why % 64) & 1))
+		return false;
+	if (f->hop && f->hop != note->record.hop)
+		return false;
+	if (f->vport && f->vport != note->vport)
+		return false;
+	if (f->vaddr.word[3] | f->vaddr.word[2] | f->vaddr.word[1] | f->vaddr.word[0] &&
+	    !same_addr(&f->vaddr, &note->vaddr, &whole))
+		return false;
+	return same_addr(&f->client, &note->client, &f->client_mask);
+}
+
+/* Has the frame that goes on or back other bytes than the one that came? */
+static __always_inline bool has_changed(int action, struct capture_note *note, __u32 len)
+{
+	return action == XDP_TX || action == XDP_REDIRECT || (action == XDP_PASS && len != note->record.before_len);
+}
+
+/* The frame as it leaves, and all of it to whoever captures, if it is asked for. The note has the rest. Returns nothing of use. */
+separate int capture_after(struct xdp_md *ctx, int action)
+{
+	struct capture_filter *f = get_capture_filter();
+	struct capture_note *note = capture_note();
+	__u32 zero = 0, len = frame_len(ctx), kept;
+	struct bucket *b = map_lookup(&capture_bucket, &zero);
+
+	if (!f || !note || !b || !is_asked_for(f, note))
+		return 0;
+	if (!take_token(b, note->record.at_ns, f->per_s, f->burst)) {
+		count_capture(CAPTURE_LIMITED);
+		return 0;
+	}
+	kept = note->record.before_kept;
+	if (kept > f->snap)
+		kept = f->snap;
+	note->record.before_kept = kept;
+	note->record.verdict = action;
+	if (has_changed(action, note, len)) {
+		note->record.after_len = len;
+		note->record.after_kept = copy_frame(ctx, note, kept, len, f->snap);
+		kept += note->record.after_kept;
+	}
+	if (kept > sizeof(note->bytes))
+		return 0;
+	if (bpf_ringbuf_output(&capture_ring, &note->record, sizeof(note->record) + kept, 0))
+		count_capture(CAPTURE_LOST);
+	else
+		count_capture(CAPTURE_WRITTEN);
+	return 0;
+}

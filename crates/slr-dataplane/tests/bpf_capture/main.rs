@@ -1,0 +1,159 @@
+//! The programs that capture: which packets, how many, and what is told of those that are missing. That they do with packets what the
+//! plain ones do is tested with the router's fixtures, each of which runs through both, and in `host`.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod host;
+
+use std::time::{Duration, Instant};
+
+use slr_dataplane::capture::{Capture, Captured, Counts, Filter};
+use slr_dataplane::reason::RouterReason;
+use slr_dataplane::router::XdpVerdict;
+use slr_testkit::packet::{Packet, SYN, pkt};
+
+use common::Bed;
+use common::site::{self, A4, A6, C4, C6, FOREIGN4, GATEWAY_MAC, OUR_MAC, V4};
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn ip(client: &str, to: &str) -> Packet {
+    pkt().eth(OUR_MAC, GATEWAY_MAC).ip(client.parse().unwrap(), to.parse().unwrap())
+}
+
+fn syn(client: &str, port: u16, to: &str, vport: u16) -> Vec<u8> {
+    ip(client, to).tcp(port, vport).flags(SYN).build()
+}
+
+fn setting() -> (Bed, Capture) {
+    let bed = Bed::new(site::site());
+    let capture = bed.router.capture().unwrap();
+    (bed, capture)
+}
+
+/// What is captured of these frames under a filter.
+fn captured(capture: &mut Capture, filter: &Filter, frames: &[Vec<u8>]) -> Vec<Captured> {
+    capture.set(filter, LONG).unwrap();
+    for frame in frames {
+        capture.test_run(frame).unwrap();
+    }
+    capture.take().unwrap()
+}
+
+#[test]
+fn each_filter_lets_its_packets_through_and_no_others() {
+    let (bed, mut capture) = setting();
+    let hop = bed.router.hops().unwrap().iter().find(|hop| hop.name.as_deref() == Some("v")).unwrap().hop;
+    let frames = [
+        syn(C4, 1, A4, 80),
+        syn("198.51.101.1", 2, V4, 80),
+        syn(C6, 3, A6, 443),
+        syn(C4, 0, A4, 80),
+        syn(C4, 4, FOREIGN4, 80),
+    ];
+    let mut ports = |filter: Filter| {
+        let found = captured(&mut capture, &filter, &frames);
+        // The client's port tells the frame.
+        let port = |c: &Captured| c.before.bytes[if c.before.bytes[12] == 8 { 35 } else { 55 }];
+        found.iter().map(port).collect::<Vec<_>>()
+    };
+    let all = Filter::default;
+    assert_eq!(ports(all()), [1, 2, 3, 0, 4]);
+    let reason = |reason| Filter { reasons: vec![reason as u32], ..all() };
+    assert_eq!(ports(reason(RouterReason::DropPortZero)), [0]);
+    assert_eq!(ports(reason(RouterReason::PassNotOurs)), [4]);
+    assert_eq!(ports(Filter { hop: Some(hop), ..all() }), [2]);
+    let client = |prefix: &str| Filter { client: Some(prefix.parse().unwrap()), ..all() };
+    assert_eq!(ports(client("198.51.100.0/24")), [1, 0, 4]);
+    assert_eq!(ports(client("198.51.100.0/23")), [1, 2, 0, 4]);
+    assert_eq!(ports(client("2001:db8:c::7/128")), [3]);
+    assert_eq!(ports(client("::/0")).len(), 5, "IPv4 addresses are mapped");
+    let virtual_host = |to: &str, port| Filter { virtual_host: Some((to.parse().unwrap(), port)), ..all() };
+    assert_eq!(ports(virtual_host(A4, None)), [1, 0]);
+    assert_eq!(ports(virtual_host(A6, Some(443))), [3]);
+    assert!(ports(virtual_host(A6, Some(80))).is_empty());
+    assert!(ports(Filter { hop: Some(hop), ..client("198.51.100.0/24") }).is_empty());
+}
+
+#[test]
+fn frames_are_cut_and_their_lengths_are_not() {
+    let (_bed, mut capture) = setting();
+    let frame = ip(C4, A4).tcp(1, 80).flags(SYN).payload_len(900).build();
+    for snap in [14, 60, 255, 256, 1_600] {
+        let found = captured(&mut capture, &Filter { snap, ..Filter::default() }, std::slice::from_ref(&frame));
+        let (before, after) = (&found[0].before, found[0].after.as_ref().unwrap());
+        let kept = frame.len().min(snap as usize);
+        assert_eq!((before.len as usize, &before.bytes[..]), (frame.len(), &frame[..kept]));
+        assert_eq!((after.len as usize, after.bytes.len()), (frame.len() + 20, (frame.len() + 20).min(snap as usize)));
+    }
+}
+
+#[test]
+fn a_sample_is_near_its_share_and_the_others_go_the_same_way() {
+    let (_bed, mut capture) = setting();
+    let frame = syn(C4, 0, A4, 80);
+    const PACKETS: usize = 20_000;
+    for (share, low, high) in [("1/10", 1_800, 2_200), ("50%", 9_600, 10_400), ("1%", 130, 280)] {
+        let filter = Filter { share: share.parse().unwrap(), per_s: 1_000_000, ..Filter::default() };
+        capture.set(&filter, LONG).unwrap();
+        let mut found = 0;
+        for n in 0..PACKETS {
+            assert_eq!(capture.test_run(&frame).unwrap().verdict, XdpVerdict::Drop);
+            if n % 500 == 499 {
+                found += capture.take().unwrap().len();
+            }
+        }
+        assert!((low..high).contains(&found), "{found} of {PACKETS} at {share}");
+    }
+}
+
+#[test]
+fn beyond_the_rate_packets_are_counted_and_not_captured() {
+    let (_bed, mut capture) = setting();
+    let frame = syn(C4, 0, A4, 80);
+    const PACKETS: u64 = 5_000;
+    let begun = Instant::now();
+    let found = captured(
+        &mut capture,
+        &Filter { per_s: 100, ..Filter::default() },
+        &vec![frame; usize::try_from(PACKETS).unwrap()],
+    );
+    // A burst of a second's worth, and what the time that it took allows.
+    let most = 100.0 + begun.elapsed().as_secs_f64() * 100.0 + 1.0;
+    let counts = capture.counts().unwrap();
+    assert!(found.len() >= 100 && found.len() as f64 <= most, "{} captured, {most} allowed", found.len());
+    assert_eq!(counts, Counts { written: found.len() as u64, limited: PACKETS - found.len() as u64, lost: 0 });
+}
+
+#[test]
+fn nothing_waits_for_a_reader_that_is_slow_and_what_is_lost_is_counted() {
+    let (bed, mut capture) = setting();
+    let filter = Filter { snap: 1_600, per_s: 1_000_000, ..Filter::default() };
+    let frame = ip(C4, A4).tcp(1, 80).flags(SYN).payload_len(1_300).build();
+    let packets: Vec<_> = std::iter::repeat_n(frame, 2_000).collect();
+    capture.set(&filter, LONG).unwrap();
+    let before = bed.router.reasons().unwrap();
+    for packet in &packets {
+        assert_eq!(capture.test_run(packet).unwrap().verdict, XdpVerdict::Tx);
+    }
+    let after = bed.router.reasons().unwrap();
+    let forwarded: u64 = after.iter().zip(&before).map(|((_, a), (_, b))| a.packets - b.packets).sum();
+    assert_eq!(forwarded, 2_000, "each has its reason");
+    let counts = capture.counts().unwrap();
+    assert!(counts.lost > 1_000 && counts.written > 500, "{counts:?}");
+    assert_eq!(counts.written + counts.lost, 2_000);
+    assert_eq!(capture.take().unwrap().len() as u64, counts.written);
+    // There is room again.
+    assert_eq!(captured(&mut capture, &filter, &packets[..1]).len(), 1);
+}
+
+#[test]
+fn nothing_is_captured_once_nobody_has_said_that_he_is_there() {
+    let (_bed, mut capture) = setting();
+    let frame = syn(C4, 0, A4, 80);
+    capture.test_run(&frame).unwrap();
+    capture.set(&Filter::default(), Duration::ZERO).unwrap();
+    capture.test_run(&frame).unwrap();
+    assert_eq!(capture.take().unwrap(), []);
+    assert_eq!(captured(&mut capture, &Filter::default(), &[frame]).len(), 1);
+}
