@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use slr_daemon::doctor::{Examination, Finding, findings, machine};
-use slr_dataplane::host::XdpMode;
+use ipnet::IpNet;
+use slr_daemon::doctor::{Examination, Finding, findings, machine, segments};
+use slr_dataplane::host::{EGRESS_PROGRAM, XdpMode};
 use slr_model::VirtualSubnet;
 
 use crate::config::{DEFAULT_CONFIG, Settings};
@@ -42,11 +43,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let header = if settings.tunnel_v6.is_some() { 40 } else { 20 };
     let wants_native = settings.xdp != XdpMode::Generic;
     examination.look_at_interfaces(&settings.interfaces, wants_native, header, carries_v6);
+    examination.look("mss", mss(&settings));
     examination.look("reverse path", reverse_paths(&settings));
     examination.look_at_firewall();
     let own: Vec<String> = settings.subnets.iter().map(|subnet| subnet.interface.clone()).collect();
     let is_virtual = |ip| settings.subnets.iter().any(|subnet| subnet.prefix.net().contains(&ip));
     examination.look_at_addresses(is_virtual, &own);
+    examination.look_at_nodes(
+        others(&settings),
+        &settings.subnets.iter().map(|subnet| subnet.prefix.net()).collect::<Vec<_>>(),
+    );
     if let Some(control) = &settings.control {
         let parents = control.parents.iter();
         examination.look_at_ways(
@@ -59,6 +65,17 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     examination.look("services", unheard(&settings));
     examination.tell(options.json)
+}
+
+/// Every other node that the configuration knows by address.
+fn others(settings: &Settings) -> Vec<(&str, IpNet)> {
+    let routers = settings.routers.iter().flat_map(|(name, nets)| nets.iter().map(|net| (name.as_str(), *net)));
+    let hosts =
+        settings.site_hosts.iter().flat_map(|(name, ips)| ips.iter().map(|ip| (name.as_str(), IpNet::from(*ip))));
+    let parents = settings.control.iter().flat_map(|control| &control.parents);
+    let parents =
+        parents.flat_map(|parent| parent.addresses.iter().map(|at| (parent.name.as_str(), IpNet::from(at.ip()))));
+    routers.chain(hosts).chain(parents).collect()
 }
 
 /// Where tunnels arrive, and where what was in them comes out.
@@ -77,6 +94,22 @@ fn reverse_paths(settings: &Settings) -> Result<Vec<Finding>> {
         if let Some(own) = value(interface)? {
             found.extend(findings::reverse_path(interface, all, own));
         }
+    }
+    Ok(found)
+}
+
+/// Replies whose segments will not fit the tunnel on their way back.
+fn mss(settings: &Settings) -> Result<Vec<Finding>> {
+    let links = machine::links()?;
+    let mut found = Vec::new();
+    let reload = format!("hostd reload --socket {}", settings.admin_socket.display());
+    for interface in settings.interfaces.iter().filter(|name| findings::link(&links, name).is_some()) {
+        let filters = machine::egress_filters(interface)?;
+        found.extend(segments::unclamped(interface, &filters, EGRESS_PROGRAM, &reload));
+    }
+    found.extend(segments::path_mtu(&links, &settings.interfaces, settings.path_mtu));
+    for routes in machine::default_routes()? {
+        found.extend(segments::other_ways_out(&links, &settings.interfaces, &routes));
     }
     Ok(found)
 }

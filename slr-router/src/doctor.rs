@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use clap::Args;
+use ipnet::IpNet;
 use slr_control::Trust;
 use slr_daemon::doctor::{Examination, Finding, Severity, finding, machine};
 
@@ -48,6 +49,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     examination.look_at_addresses(is_virtual, &[]);
     if let Some(control) = &settings.control {
         let others = control.peers.iter().chain(&control.parents).chain(&control.neighbours);
+        let nodes = others.clone();
+        let nodes =
+            nodes.flat_map(|other| other.addresses.iter().map(|at| (other.name.as_str(), IpNet::from(at.ip()))));
+        let subnets: Vec<IpNet> = settings.subnets.iter().map(|subnet| subnet.prefix.net()).collect();
+        examination.look_at_nodes(nodes, &subnets);
         examination.look_at_ways(
             others.flat_map(|other| other.addresses.iter().map(|address| (other.name.as_str(), address.ip()))),
         );

@@ -1,10 +1,14 @@
 //! `doctor`: what on this machine breaks or slows a daemon, each with the command that mends it.
 //!
-//! [`machine`] reads, [`findings`] judges: what is read comes in, findings come out. The daemons say what they need and in which words;
+//! [`machine`] reads, [`findings`] and its neighbours judge: what is read comes in, findings come out. The daemons say what they need and in which words;
 //! here is what both ask of a machine.
 
 pub mod findings;
 pub mod machine;
+mod nodes;
+mod offloads;
+mod rules;
+pub mod segments;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -12,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::output::print;
@@ -122,6 +127,10 @@ impl Examination {
             Ok(links) => {
                 self.look("xdp", Ok(findings::xdp(&links, interfaces, is_native)));
                 self.look("mtu", Ok(findings::mtu(&links, interfaces, header, carries_v6)));
+                let is_there = |name: &&String| findings::link(&links, name).is_some();
+                let of = |name: &String| Ok(offloads::offloads(&links, name, &machine::features(name)?));
+                let found: Result<Vec<Vec<Finding>>> = interfaces.iter().filter(is_there).map(of).collect();
+                self.look("offloads", found.map(|found| found.into_iter().flatten()));
             }
             Err(error) => self.look("interfaces", Err::<Vec<_>, _>(error)),
         }
@@ -129,13 +138,21 @@ impl Examination {
 
     /// Rules that drop what this system lives by.
     pub fn look_at_firewall(&mut self) {
-        self.look("firewall", machine::firewall().map(|ruleset| findings::icmp_filter(&ruleset)));
+        let found = machine::firewall().map(|ruleset| {
+            findings::icmp_filter(&ruleset).into_iter().chain(rules::reverse_path(&ruleset)).collect::<Vec<_>>()
+        });
+        self.look("firewall", found);
     }
 
     /// Ways to other nodes of the system, by name and address.
     pub fn look_at_ways<'a>(&mut self, ways: impl IntoIterator<Item = (&'a str, IpAddr)>) {
         let found = ways.into_iter().map(|(name, address)| {
             let route = machine::route_to(address).map(drop).map_err(|error| format!("{error:#}"));
+            if route.is_err()
+                && let Some(refused) = rules::refused(name, address, &machine::routing_rules(address)?)
+            {
+                return Ok(Some(refused));
+            }
             let (routes, neighbours) = (machine::routes_of(address)?, machine::neighbours(address)?);
             Ok(findings::way(name, address, route.as_ref().copied().map_err(String::as_str), &routes, &neighbours))
         });
@@ -152,6 +169,11 @@ impl Examination {
     /// Addresses of this machine that are virtual ones; `own` are the interfaces where they belong.
     pub fn look_at_addresses(&mut self, is_virtual: impl Fn(IpAddr) -> bool, own: &[String]) {
         self.look("addresses", machine::addresses().map(|addresses| findings::overlap(&addresses, is_virtual, own)));
+    }
+
+    /// Other nodes of the system, by name, with their addresses or prefixes, beside this one's virtual subnets.
+    pub fn look_at_nodes<'a>(&mut self, others: impl IntoIterator<Item = (&'a str, IpNet)>, subnets: &[IpNet]) {
+        self.look("other nodes", Ok(nodes::inside(others, subnets)));
     }
 
     /// Prints it. The exit code: 0 if nothing was found, 1 if something was, 2 if nothing was and not everything could be looked at.

@@ -31,7 +31,7 @@ pub use apply::{HostApplied, HostApplyError};
 pub use cgroup::CgroupError;
 pub use claims::{ClaimCounts, ClaimReader};
 pub use desired::{HostDesired, SocketScope};
-pub use egress::EgressError;
+pub use egress::{EgressError, PROGRAM as EGRESS_PROGRAM};
 pub use report::{PeerStatus, SubnetUsage};
 pub use stalls::{Stall, StallKind, Sweeper, Swept, TcpState};
 
@@ -119,13 +119,18 @@ impl Host {
     /// Put the programs on an interface, or swap them into what an earlier process left there. Egress comes first: no
     /// client is accepted whose reply would not be clamped.
     pub fn attach(&mut self, interface: &str, mode: XdpMode) -> Result<XdpMode, HostAttachError> {
-        egress::attach(self.loaded.program(egress::PROGRAM).expect("in the object"), interface, self.pins.as_deref())?;
+        self.attach_egress(interface)?;
         let attachment =
             xdp::attach(self.switch.program(self.program()), interface, mode, self.pins.as_deref(), &self.older)?;
         let mode = attachment.mode;
         self.attachments.retain(|other| other.interface != interface);
         self.attachments.push(attachment);
         Ok(mode)
+    }
+
+    /// Put the egress program back where somebody may have taken it off.
+    pub fn attach_egress(&self, interface: &str) -> Result<(), EgressError> {
+        egress::attach(self.egress_program(), interface, self.pins.as_deref())
     }
 
     /// Take the programs off an interface, whether this process attached them or an earlier one; nothing if they are not

@@ -106,7 +106,9 @@ impl Daemon {
             self.attach_cgroup(new)?;
         }
         for interface in &new.interfaces {
-            if !self.host.attached().iter().any(|attachment| attachment.interface == *interface) {
+            if self.host.attached().iter().any(|attachment| attachment.interface == *interface) {
+                self.host.attach_egress(interface)?; // qdiscs are what people change most
+            } else {
                 self.attach(interface)?;
             }
         }

@@ -10,20 +10,31 @@ use xtask::site::program;
 
 const SOON: Duration = Duration::from_secs(10);
 /// What is wrong, where, and the check that has to find it.
-const FAULTS: [(&str, &str, &str); 10] = [
+const FAULTS: [(&str, &str, &str); 13] = [
     ("h1", "reverse path", "sysctl -q -w net.ipv4.conf.to-site.rp_filter=1"),
+    ("h1", "mss", "tc qdisc delete dev to-site clsact"),
     ("h1", "firewall", FIREWALL),
+    ("h1", "firewall", REVERSE_PATH),
     ("h1", "ways", "ip route add blackhole 10.1.1.2/32"),
     ("h1", "ways", "ip -6 route add unreachable fd00:1:2::2/128"),
     ("h1", "addresses", "ip address add 192.0.2.77/32 dev to-site"),
     ("h1", "mtu", "ip link set to-site mtu 1300"),
     ("slr1", "firewall", FIREWALL),
+    ("slr1", "ways", "ip rule add to 10.1.2.2 prohibit"),
     ("slr1", "ways", "ip route add prohibit 10.1.2.2/32"),
     ("slr1", "addresses", "ip address add 2001:db8:100::77/128 dev to-internet"),
     ("slr1", "mtu", "ip link set to-internet mtu 1290"),
 ];
 const FIREWALL: &str = "nft add table inet f && nft add chain inet f in '{ type filter hook input priority 0; }' && \
                         nft add rule inet f in meta l4proto '{ icmp, ipv6-icmp }' drop";
+const REVERSE_PATH: &str = "nft add table inet g && nft add chain inet g p '{ type filter hook prerouting priority 0; }' && \
+                            nft add rule inet g p fib saddr . iif oif missing drop";
+
+/// A script on a node, with the programs under test on the path.
+fn sh(pair: &Pair, node: &str, script: &str) {
+    let folder = program("hostd").unwrap().parent().unwrap().display().to_string();
+    pair.lab().sh(node, &format!("PATH={folder}:$PATH; {script}")).unwrap();
+}
 
 /// What a node's doctor says: exit code and answer.
 fn examine(pair: &Pair, node: &str) -> (i32, Value) {
@@ -56,7 +67,7 @@ fn what_is_wrong_is_named_and_its_fix_mends_it() {
         assert_eq!((code, findings.len()), (1, 1), "{fault}: {answer:#}");
         assert_eq!(findings[0]["check"], check, "{fault}: {answer:#}");
         println!("{node}: {}\n    {}", findings[0]["what"].as_str().unwrap(), findings[0]["fix"].as_str().unwrap());
-        pair.lab().sh(node, findings[0]["fix"].as_str().unwrap()).unwrap();
+        sh(&pair, node, findings[0]["fix"].as_str().unwrap());
         assert!(holds_within(SOON, || is_well(&pair, node)), "{fault}: its fix mends it: {:#}", examine(&pair, node).1);
     }
 
@@ -131,6 +142,17 @@ fn a_daemon_that_may_too_little_or_runs_slowly_or_not_for_long_is_named() {
     pair.lab().sh("h2", &unload).unwrap();
     pair.start("h2").unwrap();
     assert!(holds_within(SOON, || is_well(&pair, "h2")), "{}", said(&pair, "h2"));
+
+    // What only the configuration can mend.
+    let config = pair.config_path("h3");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replacen("[tunnel]\n", "[tunnel]\npath_mtu = 9000\n", 1)).unwrap();
+    says(&pair, "h3", &["\"mss\"", "path_mtu is 9000 and to-site takes 1500 bytes", "set path_mtu = 1500 or less"]);
+    std::fs::write(&config, format!("{text}\n[[router]]\nname = \"stray\"\nprefixes = [\"192.0.2.128/25\"]\n"))
+        .unwrap();
+    says(&pair, "h3", &["\"other nodes\"", "stray is at 192.0.2.128/25, in the virtual subnet 192.0.2.0/24"]);
+    std::fs::write(&config, text).unwrap();
+    assert!(is_well(&pair, "h3"), "{}", said(&pair, "h3"));
 
     // A certificate is due when a third of its life is left.
     pair.authority().renew("h3", &["--valid-for", "9s"]).unwrap();

@@ -228,7 +228,8 @@ pub fn unheard(
     })
 }
 
-fn link<'a>(links: &'a Value, name: &str) -> Option<&'a Value> {
+/// An interface among the links.
+pub fn link<'a>(links: &'a Value, name: &str) -> Option<&'a Value> {
     links.as_array()?.iter().find(|link| link["ifname"] == *name)
 }
 

@@ -1,4 +1,4 @@
-//! What is read: the kernel's files, and what `ip`, `nft` and `ss` know. In the network namespace of the caller.
+//! What is read: the kernel's files, and what `ip`, `tc`, `ethtool`, `nft` and `ss` know. In the network namespace of the caller.
 
 use std::fs;
 use std::net::IpAddr;
@@ -52,6 +52,30 @@ pub fn route_to(address: IpAddr) -> Result<Value> {
 pub fn routes_of(address: IpAddr) -> Result<Value> {
     let family = if address.is_ipv4() { "-4" } else { "-6" };
     json("ip", &["-json", family, "route", "show", "match", &address.to_string()])
+}
+
+/// The rules of policy routing, of an address's family.
+pub fn routing_rules(address: IpAddr) -> Result<Value> {
+    let family = if address.is_ipv4() { "-4" } else { "-6" };
+    json("ip", &["-json", family, "rule", "show"])
+}
+
+/// The default routes of both families.
+pub fn default_routes() -> Result<[Value; 2]> {
+    Ok([
+        json("ip", &["-json", "-4", "route", "show", "default"])?,
+        json("ip", &["-json", "-6", "route", "show", "default"])?,
+    ])
+}
+
+/// The tc filters that what leaves by an interface passes.
+pub fn egress_filters(interface: &str) -> Result<Value> {
+    json("tc", &["-json", "filter", "show", "dev", interface, "egress"])
+}
+
+/// The offloads of an interface, as `ethtool --json -k` has them. An error where there is no such program.
+pub fn features(interface: &str) -> Result<Value> {
+    json("ethtool", &["--json", "-k", interface])
 }
 
 /// The neighbour entries of an address.
