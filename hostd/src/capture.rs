@@ -8,8 +8,10 @@ use clap::Args;
 use slr_capture::Setup;
 use slr_daemon::admin;
 use slr_dataplane::capture::Kind;
+use slr_dataplane::reason::HostReason;
 
 use crate::config::DEFAULT_SOCKET;
+use crate::remedies;
 use crate::status::Request;
 
 /// Which packets.
@@ -28,6 +30,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         kind: Kind::Host,
         application: concat!("hostd ", env!("CARGO_PKG_VERSION")),
         host: None,
+        remedy: |reason| remedies::remedy(*HostReason::ALL.get(reason as usize)?),
         ask: |order| admin::request(&options.socket, &Request::Capture(order)),
     };
     slr_capture::run(&setup, &options.which)

@@ -8,10 +8,12 @@ use clap::Args;
 use slr_capture::Setup;
 use slr_daemon::admin;
 use slr_dataplane::capture::Kind;
+use slr_dataplane::reason::RouterReason;
 use slr_model::NodeName;
 
 use crate::config::DEFAULT_SOCKET;
 use crate::daemon::Request;
+use crate::show::remedies;
 
 /// Which packets.
 #[derive(Debug, Args)]
@@ -32,6 +34,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         kind: Kind::Router,
         application: concat!("slr-router ", env!("CARGO_PKG_VERSION")),
         host: options.hop.as_deref(),
+        remedy: |reason| remedies::remedy(*RouterReason::ALL.get(reason as usize)?),
         ask: |order| admin::request(&options.socket, &Request::Capture(order)),
     };
     slr_capture::run(&setup, &options.which)

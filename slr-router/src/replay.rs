@@ -7,7 +7,6 @@
 
 mod capture;
 mod report;
-mod summary;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -74,7 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
         if let (true, Some(sink)) = (outcome.is_sent(), &mut sink) {
             sink.write(&frame, packet)?;
         }
-        report.add(&Row { n: frame.n, outcome, summary: &|| summary::summary(&frame.data) })?;
+        report.add(&Row { n: frame.n, outcome, summary: &|| slr_capture::summary(&frame.data) })?;
     }
     if let Some(sink) = sink {
         sink.finish()?;

@@ -1,6 +1,5 @@
 //! The command: loads the program that captures, has the daemon put it on, and writes what it finds until told to end.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File as Disk};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -13,12 +12,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use slr_daemon::admin::AdminError;
-use slr_dataplane::capture::{Action, Capture, Captured, Counts, Filter, Kind, monotonic};
+use slr_dataplane::capture::{Capture, Captured, Counts, Filter, Kind, monotonic};
 
 use crate::desk::{LEASE, Order, RENEW_EVERY, Standing};
 use crate::label::{self, Reason};
 use crate::options::Options;
 use crate::pcapng::{File, Side};
+use crate::sink::{Sink, Told};
 
 /// What differs between the daemons.
 pub struct Setup<'a, Ask> {
@@ -28,6 +28,8 @@ pub struct Setup<'a, Ask> {
     pub application: &'a str,
     /// Only packets that go to this host; a router's.
     pub host: Option<&'a str>,
+    /// What usually helps when packets are dropped for a reason, by its number.
+    pub remedy: fn(u32) -> Option<&'static str>,
     /// Asks the daemon.
     pub ask: Ask,
 }
@@ -55,12 +57,7 @@ where
     // Before the file is there: it is not emptied for nothing.
     let pins = standing.pins.as_deref().context("the daemon keeps nothing pinned")?;
     let capture = Capture::load(setup.kind, pins).context("cannot load the program that captures")?;
-    let out = open(&options.out)?;
-    let comment = format!("captured by {}", std::env::args().collect::<Vec<_>>().join(" "));
-    let mut file = File::new(out, setup.application.to_owned(), comment, options.snap)?;
-    for (ifindex, name) in &standing.interfaces {
-        file.interface(*ifindex, name, Side::Before)?;
-    }
+    let sink = sink(setup.application, options, &standing)?;
     let signals = take_over_signals()?;
     let pin = capture.pin(pins, process::id()).with_context(|| format!("cannot pin in {}", pins.display()))?;
     capture.set(&filter, LEASE)?;
@@ -76,7 +73,7 @@ where
         filter,
         standing,
         capture,
-        file,
+        sink,
         packets: 0,
         renew_at: now + RENEW_EVERY,
         end_at: options.seconds.map(|s| now + Duration::from_secs(s)),
@@ -103,11 +100,21 @@ fn command_line(pid: u32) -> String {
     if text.is_empty() { String::new() } else { format!(" ({})", text.trim_end()) }
 }
 
+/// Lines where somebody looks on, else a file.
+fn sink(application: &str, options: &Options, standing: &Standing) -> Result<Sink> {
+    if options.text || (options.out == Path::new("-") && io::stdout().is_terminal()) {
+        return Ok(Sink::Lines(Box::new(BufWriter::new(io::stdout()))));
+    }
+    let comment = format!("captured by {}", std::env::args().collect::<Vec<_>>().join(" "));
+    let mut file = File::new(open(&options.out)?, application.to_owned(), comment, options.snap)?;
+    for (ifindex, name) in &standing.interfaces {
+        file.interface(*ifindex, name, Side::Before)?;
+    }
+    Ok(Sink::File(file))
+}
+
 fn open(path: &Path) -> Result<Box<dyn Write>> {
     if path == Path::new("-") {
-        if io::stdout().is_terminal() {
-            bail!("a capture is no text for a terminal: name a file with --out, or pipe it into `tshark -r -`");
-        }
         return Ok(Box::new(BufWriter::new(io::stdout())));
     }
     let file = Disk::create(path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -139,7 +146,7 @@ struct Run<'a, Ask> {
     filter: Filter,
     standing: Standing,
     capture: Capture,
-    file: File<Box<dyn Write>>,
+    sink: Sink,
     packets: u64,
     renew_at: Instant,
     end_at: Option<Instant>,
@@ -224,7 +231,7 @@ where
         loop {
             let captured = self.capture.take().map_err(io::Error::other)?;
             if captured.is_empty() || self.is_full() {
-                return self.file.flush();
+                return self.sink.flush();
             }
             let since_1970 = since_1970();
             for packet in &captured {
@@ -240,15 +247,9 @@ where
     /// Both frames of a packet. `since_1970`: what the monotonic clock is behind.
     fn write(&mut self, packet: &Captured, since_1970: Duration) -> io::Result<()> {
         let comment = label::comment(&self.reasons, packet, &self.standing.hops);
-        let at = packet.at + since_1970;
-        let interfaces = &self.standing.interfaces;
-        let name = name_of(interfaces, packet.before.ifindex);
-        self.file.frame(at, &packet.before, &name, Side::Before, &comment)?;
-        if let Some(after) = &packet.after {
-            let side = Side::After { sent: matches!(packet.action, Action::Tx | Action::Redirect) };
-            self.file.frame(at, after, &name_of(interfaces, after.ifindex), side, &comment)?;
-        }
-        Ok(())
+        let remedy = (self.setup.remedy)(packet.reason);
+        let told = Told { comment: &comment, remedy, interfaces: &self.standing.interfaces };
+        self.sink.packet(packet.at + since_1970, packet, &told)
     }
 
     fn conclude(mut self, code: ExitCode) -> Result<ExitCode> {
@@ -257,7 +258,7 @@ where
         }
         let counts = self.capture.counts()?;
         let missing = self.missing(counts);
-        self.file.finish(monotonic() + since_1970(), counts.limited + counts.lost, &missing)?;
+        self.sink.finish(monotonic() + since_1970(), counts.limited + counts.lost, &missing)?;
         eprintln!("{} packets captured; {missing}", self.packets);
         Ok(code)
     }
@@ -273,9 +274,4 @@ where
 
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(monotonic())
-}
-
-fn name_of(interfaces: &BTreeMap<u32, String>, ifindex: u32) -> String {
-    let asked = || nix::net::if_::if_indextoname(ifindex).ok()?.into_string().ok();
-    interfaces.get(&ifindex).cloned().or_else(asked).unwrap_or_else(|| format!("interface {ifindex}"))
 }

@@ -10,7 +10,10 @@ pub mod desk;
 pub mod label;
 pub mod options;
 pub mod pcapng;
+pub mod sink;
+pub mod summary;
 
 pub use command::{Setup, run};
 pub use desk::{Desk, Order, Standing};
 pub use options::Options;
+pub use summary::summary;

@@ -13,6 +13,9 @@ pub struct Options {
     /// Where the capture goes, as pcapng; `-`: to stdout, for a program that reads it while it is written.
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub out: PathBuf,
+    /// Tell each packet in a line, with what usually helps, instead of writing a capture. So it is on a terminal without --out.
+    #[arg(long, conflicts_with = "out")]
+    pub text: bool,
     /// Only packets that end by this reason, as `show counters` names it (may be given several times).
     #[arg(long, value_name = "NAME")]
     pub reason: Vec<String>,

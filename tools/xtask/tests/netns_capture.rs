@@ -20,6 +20,7 @@ const SOON: Duration = Duration::from_secs(20);
 const GONE: Duration = Duration::from_secs(8);
 const PACKETS: usize = 5;
 const CLIENT: &str = "10.0.102.9";
+const CLIENT6: &str = "fd00:0:102::9";
 
 /// A frame of a capture: its interface's name, its comment, the whole frame's length and what is kept.
 #[derive(Debug)]
@@ -192,6 +193,48 @@ fn what_is_dropped_at_a_router_and_at_a_host_is_in_the_file_with_its_reason() {
     assert_eq!(comments(&frames, "drop_stranger").len(), PACKETS, "{frames:?}");
     for frame in &frames {
         assert_eq!((frame.len as usize, frame.bytes.len()), (14 + 20 + 20 + 20 + 300, 14 + 20 + 20 + 20 + 300));
+    }
+}
+
+/// What a client's packets can be dropped for, at a router and at a host: a reason, and a packet that draws it.
+fn dropped() -> Vec<(&'static str, &'static str, Packet)> {
+    let (v4, v6) = (|| pkt().ipv4(CLIENT, VIRTUAL[0]), || pkt().ipv6(CLIENT6, VIRTUAL[1]));
+    let many = (0..9).fold(v6(), |packet, _| packet.destination_options(&[]));
+    let quoted = pkt().ipv4("192.0.2.77", "198.18.0.1").udp(1, 2).build();
+    vec![
+        ("slr1", "drop_port_zero", v4().tcp(0, 80).flags(ACK)),
+        ("slr1", "drop_port_zero", v6().udp(40_000, 0)),
+        ("slr1", "drop_protocol", v4().next(132).payload_len(20)),
+        ("slr1", "drop_truncated_l4", v4().next(6).payload_len(7)),
+        ("slr1", "drop_ext_headers", many.tcp(40_000, 80).flags(ACK)),
+        ("slr1", "drop_fragment", v4().fragment(1_480, false).next(17).payload_len(64)),
+        ("slr1", "drop_too_big", v4().udp(40_000, 7).payload_len(1_460)),
+        ("slr1", "drop_icmp_type", v4().icmp(13, 0, [0; 4]).payload_len(12)),
+        ("slr1", "drop_icmp_quote", v4().port_unreachable(&quoted)),
+        ("slr1", "drop_tunnel_stranger", pkt().ipv4(CLIENT, "10.1.1.2").ipv4("10.9.9.9", VIRTUAL[0]).udp(1, 7)),
+        ("h1", "drop_stranger", pkt().ipv4(CLIENT, "10.1.11.2").ipv4("10.9.9.9", VIRTUAL[0]).udp(1, 7)),
+    ]
+}
+
+#[test]
+fn what_is_dropped_of_a_client_is_found_by_its_address_alone() {
+    require_root();
+    let site = Site::up("why", SiteOptions::default()).unwrap();
+    for (node, reason, packet) in dropped() {
+        let client = if packet.build()[0] >> 4 == 4 { CLIENT } else { CLIENT6 };
+        // At a host the client is who is inside of the tunnel.
+        let client = if node == "h1" { "10.9.9.9" } else { client };
+        let words = ["capture", "--client", client, "--dropped", "--text", "--count", "1", "--seconds", "20"];
+        let mut command = site.command(node, program(node), &words).unwrap();
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        eventually(SOON, &format!("a capture at {node}"), || is_on(&site, node));
+        send(&site, &packet);
+        let output = child.wait_with_output().unwrap();
+        let (said, problems) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{reason}: {problems}");
+        println!("{said}");
+        assert!(said.contains(&format!("    {reason}: ")), "{reason}: {said} {problems}");
+        assert!(said.contains("    what helps: "), "{reason}: {said}");
     }
 }
 
