@@ -16,7 +16,7 @@ const RUNS: [(&str, &str, &str); 5] = [
     ("crates/slr-dataplane", "bpf_host", BUT_HOST),
     ("crates/slr-dataplane", "bpf_router_restart", "--skip the_next_version_takes_over"),
     ("crates/slr-dataplane", "bpf_router_services", ""),
-    ("tools/xtask", "netns_http", "hosts_behind_ipv6_tunnels_serve_both_families"),
+    ("tools/xtask", "netns_http", "a_few_requests_of_each_family"),
 ];
 /// Left out: what sends more than an emulated machine can in the time that its budgets are for, and a test run with more metadata than
 /// 6.1 allows. As of the restarts, what has cargo build another version.
