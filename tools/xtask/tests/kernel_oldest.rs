@@ -16,11 +16,12 @@ const RUNS: [(&str, &str, &str); 5] = [
     ("crates/slr-dataplane", "bpf_host", BUT_HOST),
     ("crates/slr-dataplane", "bpf_router_restart", "--skip the_next_version_takes_over"),
     ("crates/slr-dataplane", "bpf_router_services", ""),
-    ("tools/xtask", "netns_http", "hosts_behind_ipv6_tunnels_serve_both_families"),
+    ("tools/xtask", "netns_http", "a_few_requests_of_each_family"),
 ];
-/// Left out: what sends more than an emulated machine can in the time that its budgets are for, and a test run with more metadata than
-/// 6.1 allows. As of the restarts, what has cargo build another version.
-const BUT_ROUTER: &str = "--skip a_client_prefix_has_so_much_of_the_daemons_time --skip without_room_before_the_frame";
+/// Left out: what an emulated machine is too slow for, of budgets and of the milliseconds of a search, and a test run with more metadata
+/// than 6.1 allows. As of the restarts, what has cargo build another version.
+const BUT_ROUTER: &str = "--skip a_client_prefix_has_so_much_of_the_daemons_time --skip packets_of_a_searched_flow_take_one_way \
+                          --skip without_room_before_the_frame";
 /// What bounds the moment of a cut by a command that takes half a second there.
 const BUT_HOST: &str = "--skip stalls::a_client_that_asks_at_even --skip stalls::a_server --skip stalls::a_udp_server --skip another_version";
 /// For all of them: they take half of it.

@@ -6,10 +6,7 @@ use super::{Finding, Severity, finding};
 
 /// An interface without the program that lowers the MSS. `filters`: what `tc -json filter show … egress` has of it.
 pub fn unclamped(interface: &str, filters: &Value, program: &str, fix: &str) -> Option<Finding> {
-    // tc cuts names as the kernel does, at 15 bytes.
-    let is_ours = |filter: &Value| {
-        filter["options"]["bpf_name"].as_str().is_some_and(|name| !name.is_empty() && program.starts_with(name))
-    };
+    let is_ours = |filter: &Value| filter["options"]["prog"]["name"] == *program;
     let is_there = filters.as_array().into_iter().flatten().any(is_ours);
     (!is_there).then(|| {
         let what = format!(
@@ -71,9 +68,9 @@ mod tests {
 
     #[test]
     fn the_program_is_known_by_its_name() {
-        let there = json!([{ "kind": "bpf" }, { "kind": "bpf", "options": { "bpf_name": "slr_host_egress" } }]);
+        let there = json!([{ "kind": "bpf" }, { "kind": "bpf", "options": { "prog": { "name": "slr_host_egress" } } }]);
         assert_eq!(unclamped("eth0", &there, "slr_host_egress", "x"), None);
-        for filters in [json!([]), json!([{ "kind": "bpf", "options": { "bpf_name": "other" } }])] {
+        for filters in [json!([]), json!([{ "kind": "bpf", "options": { "prog": { "name": "other" } } }])] {
             assert_eq!(unclamped("eth0", &filters, "slr_host_egress", "x").unwrap().fix, "x");
         }
     }
