@@ -467,6 +467,14 @@ static __always_inline int decide(struct xdp_md *ctx, struct pkt *p, bool unpinn
 	return forward(ctx, p, h, why, action);
 }
 
+/* Bytes that a packet counts with. What is no datagram counts as the frame that came, with the tunnel header that strip() took off.
+ * Measured at the end: kept until there, the frame's length would be eight bytes of stack too many (kernel 6.1 rounds each
+ * function's up to 32). */
+static __always_inline __u32 counted_len(struct xdp_md *ctx, struct pkt *p)
+{
+	return p->family ? p->len : ctx->data_end - ctx->data + (p->l4 - p->l3);
+}
+
 /* The whole way, for every shape of packet. `unpinned`: the flow table was asked already; `hash` as in miss(). */
 separate int route(struct xdp_md *ctx, int unpinned, __u64 hash)
 {
@@ -474,9 +482,7 @@ separate int route(struct xdp_md *ctx, int unpinned, __u64 hash)
 	struct pkt p = {};
 
 	why = decide(ctx, &p, unpinned, hash, &action);
-	/* What is no datagram counts as the frame that came, with the tunnel header that strip() took off. Measured only now: kept
-	 * until here, the frame's length would be eight bytes of stack too many (kernel 6.1 rounds each function's up to 32). */
-	return conclude(why, p.family ? p.len : ctx->data_end - ctx->data + (p.l4 - p.l3), action);
+	return conclude(why, counted_len(ctx, &p), action);
 }
 
 SEC("xdp")
@@ -523,12 +529,11 @@ static __always_inline void note_decision(struct pkt *p, __u32 why, int action)
 /* route(), noting what becomes of the packet. */
 separate int route_noted(struct xdp_md *ctx, int unpinned, __u64 hash)
 {
-	__u32 frame = ctx->data_end - ctx->data;
 	int action = XDP_ABORTED, why;
 	struct pkt p = {};
 
 	why = decide(ctx, &p, unpinned, hash, &action);
-	action = conclude(why, p.family ? p.len : frame, action);
+	action = conclude(why, counted_len(ctx, &p), action);
 	note_decision(&p, why, action);
 	return action;
 }

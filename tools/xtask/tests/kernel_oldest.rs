@@ -11,11 +11,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Test programs by their packages' folders, and which of their tests: words for each, as on its command line.
-const RUNS: [(&str, &str, &str); 5] = [
+const RUNS: [(&str, &str, &str); 6] = [
     ("crates/slr-dataplane", "bpf_router_fixtures", BUT_ROUTER),
     ("crates/slr-dataplane", "bpf_host", BUT_HOST),
     ("crates/slr-dataplane", "bpf_router_restart", "--skip the_next_version_takes_over"),
     ("crates/slr-dataplane", "bpf_router_services", ""),
+    ("crates/slr-dataplane", "bpf_capture", "--skip a_sample_is_near --skip beyond_the_rate"),
     ("tools/xtask", "netns_http", "a_few_requests_of_each_family"),
 ];
 /// Left out: what an emulated machine is too slow for, of budgets and of the milliseconds of a search, and a test run with more metadata
