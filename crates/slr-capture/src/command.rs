@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::SignalFd;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use slr_daemon::admin::AdminError;
 use slr_dataplane::capture::{Capture, Captured, Counts, Filter, Kind, monotonic};
 
@@ -126,7 +126,7 @@ fn take_over_signals() -> Result<SignalFd> {
     let mut ends = SigSet::empty();
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().for_each(|signal| ends.add(signal));
     ends.thread_block().context("cannot take over signals")?;
-    SignalFd::new(&ends).context("cannot take over signals")
+    SignalFd::with_flags(&ends, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).context("cannot take over signals")
 }
 
 /// Why a capture ends.
