@@ -32,11 +32,18 @@ pub struct HostSeries {
     pub cost: Vec<Option<f32>>,
 }
 
-/// What is remembered: a host's samples, and which turn the last was.
+/// What is remembered.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     turn: u64,
-    hosts: BTreeMap<NodeName, (u64, VecDeque<(f32, Option<f32>)>)>,
+    hosts: BTreeMap<NodeName, Kept>,
+}
+
+/// A host's share and cost, and which turn the last ones were of.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    turn: u64,
+    samples: VecDeque<(f32, Option<f32>)>,
 }
 
 impl History {
@@ -52,25 +59,25 @@ impl History {
     fn add(&mut self, samples: impl Iterator<Item = (NodeName, f32, Option<f32>)>) {
         self.turn += 1;
         for (name, share, cost) in samples {
-            let (turn, kept) = self.hosts.entry(name).or_default();
+            let kept = self.hosts.entry(name).or_default();
             // It was away: its line has a gap, and begins anew.
-            if *turn + 1 != self.turn {
-                kept.clear();
+            if kept.turn + 1 != self.turn {
+                kept.samples.clear();
             }
-            *turn = self.turn;
-            if kept.len() == KEPT {
-                kept.pop_front();
+            kept.turn = self.turn;
+            if kept.samples.len() == KEPT {
+                kept.samples.pop_front();
             }
-            kept.push_back((share, cost));
+            kept.samples.push_back((share, cost));
         }
-        self.hosts.retain(|_, (turn, _)| *turn == self.turn);
+        self.hosts.retain(|_, kept| kept.turn == self.turn);
     }
 
     /// All of it.
     pub fn series(&self) -> Series {
-        let series = |(_, kept): &(u64, VecDeque<(f32, Option<f32>)>)| HostSeries {
-            share: kept.iter().map(|(share, _)| *share).collect(),
-            cost: kept.iter().map(|(_, cost)| *cost).collect(),
+        let series = |kept: &Kept| HostSeries {
+            share: kept.samples.iter().map(|(share, _)| *share).collect(),
+            cost: kept.samples.iter().map(|(_, cost)| *cost).collect(),
         };
         Series {
             every_s: EVERY.as_secs(),
