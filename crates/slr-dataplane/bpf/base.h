@@ -60,6 +60,17 @@ struct icmp_header {
 		found_;                                                                                                \
 	})
 
+/* Copies 1 to `most` bytes of a frame. Kernel 6.1 learns from no comparison with 0 that a length is at least 1, but from an addition. */
+static __always_inline long load_bytes(struct xdp_md *ctx, __u32 from, void *to, __u32 len, __u32 most)
+{
+	__u32 beyond_one = len - 1;
+
+	if (beyond_one >= most)
+		return -1;
+	asm volatile("" : "+r"(beyond_one)); /* or clang undoes it */
+	return bpf_xdp_load_bytes(ctx, from, to, beyond_one + 1);
+}
+
 /* Fold a sum of 16-bit words to the checksum field (RFC 1071). */
 static __always_inline __u16 csum_fold(__u32 sum)
 {

@@ -122,9 +122,9 @@ static __always_inline __u32 copy_frame(struct xdp_md *ctx, struct capture_note 
 		room = SLR_CAPTURE_SNAP_MAX;
 	if (len > room)
 		len = room;
-	if (at > SLR_CAPTURE_SNAP_MAX || len < 1 || len > SLR_CAPTURE_SNAP_MAX)
+	if (at > SLR_CAPTURE_SNAP_MAX)
 		return 0;
-	return bpf_xdp_load_bytes(ctx, 0, note->bytes + at, len) ? 0 : len;
+	return load_bytes(ctx, 0, note->bytes + at, len, SLR_CAPTURE_SNAP_MAX) ? 0 : len;
 }
 
 /* Keeps the frame as it came: `head` bytes of it at least. Returns whether there is somebody who captures. */

@@ -281,17 +281,6 @@ separate int is_read(__u64 now_ns)
 	return now_ns - r->since_ns < SLR_UNREAD_MS * 1000000ULL;
 }
 
-/* 1 to `most` bytes. Kernel 6.1 learns from no comparison with 0 that a length is at least 1, but from an addition. */
-static __always_inline long load_bytes(struct xdp_md *ctx, __u32 from, void *to, __u32 len, __u32 most)
-{
-	__u32 beyond_one = len - 1;
-
-	if (beyond_one >= most)
-		return -1;
-	asm volatile("" : "+r"(beyond_one)); /* or clang undoes it */
-	return bpf_xdp_load_bytes(ctx, from, to, beyond_one + 1);
-}
-
 /* Gives the daemon a packet that no host of its slot has. p holds where the ring points. Returns the reason to end with. */
 separate int hold(struct xdp_md *ctx, struct pkt *p)
 {
