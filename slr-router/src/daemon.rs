@@ -13,6 +13,7 @@ mod half_open;
 mod mirroring;
 mod orders;
 mod plane;
+mod request;
 mod roster;
 mod searching;
 mod sessions;
@@ -25,14 +26,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result};
-use serde::{Deserialize, Serialize};
 use slr_capture::Desk;
 use slr_daemon::admin::{self, Call, Calls};
 use slr_daemon::api::{Api, Tls};
 use slr_daemon::signals::{Signal, Signals};
 use slr_daemon::{log, notify};
 use slr_dataplane::router::{Adoption, Link, Orphan, Router, RouterOptions};
-use slr_model::{FlowKey, NodeName, ServiceKey};
 use slr_wire::Code;
 
 use self::adverts::Adverts;
@@ -46,12 +45,12 @@ pub use self::half_open::Ending;
 pub use self::mirroring::Mirrors;
 pub use self::orders::Order;
 pub use self::plane::Plane;
+pub use self::request::Request;
 use self::roster::SiteRoster;
 pub use self::searching::Searching;
 
 use crate::config::Settings;
 use crate::control::{Control, News};
-use crate::forget;
 use crate::keepalive;
 use crate::links::{Report, Watcher};
 use crate::recovery;
@@ -59,58 +58,6 @@ use crate::show;
 use crate::state::State;
 use crate::trace;
 use crate::web;
-
-/// What the admin socket is asked.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// Read the configuration again.
-    Reload,
-    /// Say what is known.
-    Show(show::What),
-    /// Ask a child to drain, or to end that.
-    Order {
-        /// Which.
-        host: NodeName,
-        /// `drain` or `undrain`.
-        action: Order,
-        /// Who asks, for the host's log.
-        by: String,
-    },
-    /// Believe that the held hosts of a service are lost.
-    ReleaseHold {
-        /// Which service.
-        service: ServiceKey,
-    },
-    /// Forget a host that is not there any more.
-    Remove {
-        /// Which.
-        host: NodeName,
-    },
-    /// Take this router out of service, or back.
-    Announce {
-        /// Out of it.
-        drain: bool,
-    },
-    /// Forget flows.
-    ForgetFlows(forget::Which),
-    /// The router at a glance.
-    Overview,
-    /// Shares and costs of the last minutes.
-    History,
-    /// Say what becomes of a flow.
-    Trace {
-        /// Which.
-        flow: FlowKey,
-    },
-    /// Have packets captured.
-    Capture(slr_capture::Order),
-    /// Say what another configuration would move.
-    Diff {
-        /// The file.
-        config: PathBuf,
-    },
-}
 
 /// Longest sleep of the loop when no timer is set; one always is, so this is only never.
 const IDLE_MAX: Duration = Duration::from_secs(3_600);

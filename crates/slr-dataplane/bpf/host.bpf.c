@@ -107,8 +107,7 @@ int slr_host(struct xdp_md *ctx)
 	return conclude(ctx, &t, why);
 }
 
-/* Attached while somebody captures. Whether a packet is looked at is nothing that the verifier knows: it follows receive() once,
- * which takes two thirds of what it may. */
+/* Attached while somebody captures. Whether a packet is looked at is nothing that the verifier knows: it follows receive() once. */
 SEC("xdp")
 int slr_host_capture(struct xdp_md *ctx)
 {
