@@ -11,16 +11,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
-use nix::unistd::{dup2_raw, pipe};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{dup2_raw, pipe2};
 use serde_json::{Value, json};
 
 /// How long anything may take in a browser.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Of the profile's folder.
+const SAID: &str = "stderr";
 
 /// A browser with one page. Dropped, it ends.
 pub struct Browser {
     child: Child,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
     to: File,
     from: BufReader<File>,
     session: String,
@@ -31,33 +34,17 @@ impl Browser {
     /// Starts `command`, which is Chromium's program in the namespace where it is to run, and opens an address.
     pub fn open(mut command: Command, address: &str, (width, height): (u32, u32)) -> Result<Self> {
         let profile = tempfile::tempdir()?;
-        let (their_in, to) = pipe().context("a pipe")?;
-        let (from, their_out) = pipe().context("a pipe")?;
         command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
         command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
         command.args(["--remote-debugging-pipe", "--hide-scrollbars"]).arg(format!("--window-size={width},{height}"));
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let ends: [OwnedFd; 2] = [their_in, their_out];
-        #[expect(unsafe_code, reason = "between fork and exec there is dup2 alone, which is safe to call there")]
-        // SAFETY: dup2 is async-signal-safe and allocates nothing.
-        unsafe {
-            command.pre_exec(move || {
-                // Above 3 and 4 first: one of the ends may be 3 or 4 itself.
-                let high = [10, 11];
-                for (end, place) in ends.iter().zip(high) {
-                    std::mem::forget(dup2_raw(end, place)?);
-                }
-                for (place, wanted) in high.into_iter().zip([3, 4]) {
-                    std::mem::forget(dup2_raw(BorrowedFd::borrow_raw(place), wanted)?);
-                }
-                Ok(())
-            });
-        }
+        let said = File::create(profile.path().join(SAID)).context("a file for what it says")?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+        let (to, from) = piped(&mut command)?;
         let child = command.spawn().context("start chromium; tools/prepare.sh installs it")?;
         drop(command);
-        let (to, from) = (File::from(to), BufReader::new(File::from(from)));
-        let mut browser = Self { child, _profile: profile, to, from, session: String::new(), last: 0 };
+        let from = BufReader::new(from);
+        let mut browser = Self { child, profile, to, from, session: String::new(), last: 0 };
         let target = browser.send("Target.createTarget", json!({ "url": "about:blank" }))?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let session = browser.send("Target.attachToTarget", attach)?;
@@ -81,13 +68,20 @@ impl Browser {
             let mut bytes = Vec::new();
             self.wait(begun)?;
             self.from.read_until(0, &mut bytes).context("hear chromium")?;
-            ensure!(bytes.pop() == Some(0), "chromium has ended");
+            ensure!(bytes.pop() == Some(0), "chromium has ended: {}", self.said());
             let mut answer: Value = serde_json::from_slice(&bytes).context("chromium's JSON")?;
             if answer["id"] == json!(self.last) {
                 ensure!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
                 return Ok(answer["result"].take());
             }
         }
+    }
+
+    /// What it said last on its standard error.
+    fn said(&self) -> String {
+        let text = std::fs::read(self.profile.path().join(SAID)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     fn wait(&self, begun: Instant) -> Result<()> {
@@ -148,9 +142,60 @@ impl Browser {
     }
 }
 
+/// Has a command read from a pipe on its descriptor 3 and write to one on 4; the ends to write to it and to read from it.
+fn piped(command: &mut Command) -> Result<(File, File)> {
+    let (their_in, to) = pipe2(OFlag::O_CLOEXEC).context("a pipe")?;
+    let (from, their_out) = pipe2(OFlag::O_CLOEXEC).context("a pipe")?;
+    let ends: [OwnedFd; 2] = [their_in, their_out];
+    #[expect(
+        unsafe_code,
+        reason = "between fork and exec descriptors are duplicated and nothing else, which is safe there"
+    )]
+    // SAFETY: fcntl and dup2 are async-signal-safe, and nothing here allocates.
+    unsafe {
+        command.pre_exec(move || {
+            // To new places above both first: an end may be 3 or 4 itself.
+            let moved = |end: &OwnedFd| fcntl(end, FcntlArg::F_DUPFD_CLOEXEC(5));
+            let high = [moved(&ends[0])?, moved(&ends[1])?];
+            for (place, wanted) in high.into_iter().zip([3, 4]) {
+                std::mem::forget(dup2_raw(BorrowedFd::borrow_raw(place), wanted)?);
+            }
+            Ok(())
+        });
+    }
+    Ok((File::from(to), File::from(from)))
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// It once moved the ends by way of 10 and 11, and lost the one that was 10 already.
+    #[test]
+    fn pipes_come_through_whatever_numbers_their_ends_have() {
+        let mut kept = Vec::new();
+        for _ in 0..12 {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "cat <&3 >&4"]);
+            let (mut to, mut from) = piped(&mut shell).unwrap();
+            let mut child = shell.spawn().unwrap();
+            drop(shell);
+            to.write_all(b"through").unwrap();
+            drop(to);
+            let mut text = String::new();
+            from.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "through", "with {} descriptors more", kept.len());
+            assert!(child.wait().unwrap().success());
+            kept.push(File::open("/dev/null").unwrap());
+        }
     }
 }

@@ -76,13 +76,27 @@ impl Tiers {
         };
         let is_active =
             all(AS, &SITES) && all("slr1", &HOSTS[..2]) && all("slr2", &HOSTS[..2]) && all("slr3", &HOSTS[2..]);
-        // Three hosts at three routers, of which two share two: when the AS has heard of all, the routers are alike to it,
-        // but for the hysteresis.
-        let is_alike = |weights: BTreeMap<_, u64>| {
-            let (least, most) = (weights.values().min(), weights.values().max());
-            weights.len() == 6 && least.zip(most).is_some_and(|(least, most)| *least > 0 && most * 10 <= least * 11)
+        is_active && self.is_told()
+    }
+
+    /// Whether the AS has heard of every host behind each router, and places as that comes to: three hosts at three routers,
+    /// of which two share two, are alike to it, but for the hysteresis. Rings that nobody has said anything for are alike too.
+    fn is_told(&self) -> bool {
+        let (Ok(states), Ok(rings)) = (self.show_all(AS, "states"), self.show_all(AS, "policy")) else { return false };
+        let knows_hosts = |state: &Value| {
+            let hosts = if state["host"] == SITES[2] { "1 of 1 hosts" } else { "2 of 2 hosts" };
+            state["reason"].as_str().is_some_and(|reason| reason.contains(hosts))
         };
-        is_active && self.weights(AS).is_ok_and(is_alike)
+        let hosts = |ring: &Value| ring["hosts"].as_array().cloned().unwrap_or_default();
+        let hosts: Vec<Value> = rings.iter().flat_map(hosts).collect();
+        let knows_inputs = |host: &Value| {
+            let inputs = host["inputs"].as_array().map_or(&[][..], Vec::as_slice);
+            ["weight=1.000", "load=0.100"].iter().all(|input| inputs.iter().any(|told| told == input))
+        };
+        let weights: Vec<u64> = hosts.iter().filter_map(|host| host["weight"].as_u64()).collect();
+        let (least, most) = (weights.iter().min(), weights.iter().max());
+        let is_alike = least.zip(most).is_some_and(|(least, most)| *least > 0 && most * 10 <= least * 11);
+        weights.len() == 6 && is_alike && states.iter().all(knows_hosts) && hosts.iter().all(knows_inputs)
     }
 
     /// The lab below.
