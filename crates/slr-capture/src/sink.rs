@@ -52,7 +52,7 @@ impl Sink {
         }
     }
 
-    /// The end: `lost` packets that matched are missing, and why in words.
+    /// The end: `lost` packets are missing, and why in words.
     pub fn finish(self, at: Duration, lost: u64, why: &str) -> io::Result<()> {
         match self {
             Self::File(file) => file.finish(at, lost, why).map(drop),

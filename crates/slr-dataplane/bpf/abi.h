@@ -90,10 +90,11 @@ enum slr_const {
 	SLR_ADVERTS_PREFIXES = 8192, /* that have authentic adverts at a time; LRU */
 	SLR_UNREAD_MS = 250, /* unread for so long, longer than a turn of the daemon: it is gone, and no UDP is held for it */
 	SLR_CAPTURE_BYTES = 1 << 21, /* 3,700 captured packets of the usual snap length, before and after, that nobody has read */
+	SLR_CAPTURE_CPUS = 256,
 	SLR_CAPTURE_SNAP = 256, /* bytes of a captured frame that are kept, unless more is asked for: all headers */
 	SLR_CAPTURE_SNAP_MAX = 1600, /* an ordinary frame whole, in its tunnel header */
 	CAPTURE_WRITTEN = 0, /* packets that matched and are in the ring */
-	CAPTURE_LIMITED = 1, /* beyond the rate that was asked for */
+	CAPTURE_LIMITED = 1, /* looked past: the rate that was asked for was used up */
 	CAPTURE_LOST = 2, /* the ring is full */
 	CAPTURE_NUM = 3,
 	SUBNET_PORTS = 1 << 0, /* serves (protocol, port) pairs that have a route only */

@@ -57,12 +57,12 @@ impl Kind {
     }
 }
 
-/// What became of packets that matched.
+/// What became of packets that were to be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// In the ring.
     pub written: u64,
-    /// Beyond the rate that was asked for.
+    /// Looked past, since the rate that was asked for was used up: some of them may not have been asked for.
     pub limited: u64,
     /// The ring was full: the reader is too slow.
     pub lost: u64,
@@ -127,12 +127,12 @@ impl Capture {
         router::test_run(self.program(), packet)
     }
 
-    /// What has come since. More may be there: to be called until it returns nothing.
+    /// What has come since; nobody is woken for it. More may be there: to be called until it returns nothing.
     pub fn take(&mut self) -> Result<Vec<Captured>, MapError> {
         self.records.take()
     }
 
-    /// What became of packets that matched, so far.
+    /// What became of packets that were to be looked at, so far.
     pub fn counts(&self) -> Result<Counts, MapError> {
         let sum = |kind: slr_const| Ok::<_, MapError>(self.counts.get(kind.0)?.into_iter().sum::<u64>());
         Ok(Counts {
@@ -140,13 +140,6 @@ impl Capture {
             limited: sum(slr_const::CAPTURE_LIMITED)?,
             lost: sum(slr_const::CAPTURE_LOST)?,
         })
-    }
-}
-
-/// Readable when packets were captured.
-impl AsFd for Capture {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.records.as_fd()
     }
 }
 

@@ -67,7 +67,7 @@ fn is_private(map: &str) -> bool {
 
 /// Maps of the programs that capture: made with these, for as long as somebody captures (`bpf/capture.h`).
 pub(crate) fn is_of_capture(map: &str) -> bool {
-    map.starts_with("capture")
+    map.starts_with("capture") || map.ends_with(".capture")
 }
 
 /// Is this program loaded by [`Loaded::beside`] alone?

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use slr_daemon::output;
 use slr_daemon::table::Table;
 use slr_dataplane::bench::{Load, load_settings};
+use slr_dataplane::capture::Filter;
 use slr_dataplane::router::XdpMode;
 use slr_dataplane::xdp;
 use slr_testkit::netns::NetNs;
@@ -48,9 +49,9 @@ fn power_of_two(text: &str) -> Result<u16, String> {
 }
 
 /// Slices per second: short, so that programs alternate faster than the machine drifts.
-const SLICES_PER_S: u32 = 4;
-/// Frames between two looks at the clock.
-const CHUNK: u32 = 16_384;
+const SLICES_PER_S: u32 = 2;
+/// Frames between two looks at the clock: many, since each call ends with a wait of some 20 ms in the kernel.
+const CHUNK: u32 = 262_144;
 const END_A: &str = "load";
 const END_B: &str = "slr";
 
@@ -72,7 +73,7 @@ pub struct Report {
 /// One program in one address family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// `reflector`, `floor` or `router`.
+    /// `reflector`, `floor`, `router`, or `capturing`: the router while 1 % of all packets are captured.
     pub program: String,
     /// `v4` or `v6`, inside and outside.
     pub family: String,
@@ -82,6 +83,9 @@ pub struct Row {
     pub over_reflector_ns: Summary,
     /// Rate divided by the floor's in the same round.
     pub rate_of_floor: Summary,
+    /// Time per packet divided by the plain router's in the same round, of the row that captures.
+    #[serde(default)]
+    pub time_of_router: Option<Summary>,
     /// Share of frames that did not come back.
     pub lost: f64,
     /// Every slice, in millions of packets a second.
@@ -93,9 +97,10 @@ enum Program {
     Reflector,
     Floor,
     Router,
+    Capturing,
 }
 
-const TURNS: [Program; 3] = [Program::Reflector, Program::Floor, Program::Router];
+const TURNS: [Program; 4] = [Program::Reflector, Program::Floor, Program::Router, Program::Capturing];
 
 /// Measure and report.
 pub fn run(args: &Args) -> Result<()> {
@@ -127,15 +132,19 @@ fn measure(ns: &NetNs, args: &Args) -> Result<Report> {
     for service in [V4_IN_V4, V6_IN_V6] {
         scene.establish_ports(service, ports)?;
     }
+    // No limit but the share: each hundredth packet is written, whatever the rate.
+    let filter = Filter { share: "1%".parse().expect("a share"), per_s: u32::MAX, ..Filter::default() };
+    scene.captures.router.set(&filter, Duration::from_secs(86_400))?;
     let load = Load::new()?;
     let _sink = xdp::attach(load.sink(), END_A, XdpMode::Native, None, &[])?;
     let watch = Watch::start();
     let mut cases = Vec::new();
     for (family, service) in [("v4", V4_IN_V4), ("v6", V6_IN_V6)] {
-        let mut slices: [Vec<Slice>; 3] = Default::default();
+        let mut slices: [Vec<Slice>; 4] = Default::default();
         for _ in 0..args.seconds * SLICES_PER_S {
             for (program, slices) in TURNS.into_iter().zip(&mut slices) {
                 slices.push(slice(&scene, &load, program, service, ports)?);
+                while !scene.captures.router.take()?.is_empty() {} // in time, as a reader on another CPU does
             }
         }
         cases.extend(rows(family, &slices));
@@ -167,6 +176,7 @@ fn slice(scene: &Scene, load: &Load, program: Program, service: Service, ports: 
         (Program::Floor, Service::V4(_)) => scene.yardsticks.floor_v4(),
         (Program::Floor, Service::V6(_)) => scene.yardsticks.floor_v6(),
         (Program::Router, _) => scene.router.program(),
+        (Program::Capturing, _) => scene.captures.router.program(),
     };
     let attachment = xdp::attach(descriptor, END_B, XdpMode::Native, None, &[])?;
     let packet = service.ack(0);
@@ -197,12 +207,12 @@ fn slice(scene: &Scene, load: &Load, program: Program, service: Service, ports: 
     Ok(Slice { sent, returned, seconds })
 }
 
-fn rows(family: &str, slices: &[Vec<Slice>; 3]) -> Vec<Row> {
-    let [reflector, floor, _] = slices;
+fn rows(family: &str, slices: &[Vec<Slice>; 4]) -> Vec<Row> {
+    let [reflector, floor, router, _] = slices;
     let of = |slices: &[Slice], figure: &dyn Fn(usize, Slice) -> f64| {
         Summary::of(&slices.iter().enumerate().map(|(round, slice)| figure(round, *slice)).collect::<Vec<f64>>())
     };
-    let names = ["reflector", "floor", "router"];
+    let names = ["reflector", "floor", "router", "capturing"];
     let rows = names.into_iter().zip(slices).map(|(program, slices)| {
         let sent: u64 = slices.iter().map(|slice| slice.sent).sum();
         let returned: u64 = slices.iter().map(|slice| slice.returned).sum();
@@ -212,6 +222,8 @@ fn rows(family: &str, slices: &[Vec<Slice>; 3]) -> Vec<Row> {
             mpps: of(slices, &|_, slice| slice.mpps()),
             over_reflector_ns: of(slices, &|round, slice| slice.ns() - reflector[round].ns()),
             rate_of_floor: of(slices, &|round, slice| slice.mpps() / floor[round].mpps()),
+            time_of_router: (program == "capturing")
+                .then(|| of(slices, &|round, slice| slice.ns() / router[round].ns())),
             lost: sent.saturating_sub(returned) as f64 / sent as f64,
             slices_mpps: slices.iter().map(|slice| slice.mpps()).collect(),
         }
@@ -231,6 +243,7 @@ impl Report {
             "p10",
             "p90",
             "ns over reflector",
+            "time of router",
             "lost",
         ]);
         for row in &self.cases {
@@ -244,6 +257,7 @@ impl Report {
                 format!("{:.3}", row.rate_of_floor.p10),
                 format!("{:.3}", row.rate_of_floor.p90),
                 format!("{:.1}", row.over_reflector_ns.median),
+                row.time_of_router.map_or("-".to_owned(), |time| format!("{:.3}", time.median)),
                 format!("{:.4}%", row.lost * 100.0),
             ]);
         }
@@ -258,7 +272,8 @@ impl Report {
         format!(
             "# Packets per second through a veth pair, {}, {}\n\n`bench throughput --seconds {} --flows {}`: live frames into one \
              end, the program natively on the other, a counting sink where they come back; generator, program and sink share one \
-             CPU. The reflector sends back without a header: the zero. Median, 10th and 90th percentile over the slices.\n\n\
+             CPU. The reflector sends back without a header: the zero. *Capturing* is \
+             the router's program that captures, 1 % of all packets, each of them written. Median, 10th and 90th percentile over the slices.\n\n\
              ```text\n{}\n```\n\n{}",
             self.machine.date,
             self.machine.host,

@@ -21,8 +21,11 @@ pub struct Report {
     pub noise: Noise,
     /// Single shots per batch.
     pub shots: u32,
-    /// Batches per case.
+    /// Batches per case and load.
     pub batches: u32,
+    /// How often everything was loaded anew.
+    #[serde(default = "once")]
+    pub loads: u32,
     /// Flows of the cold cases.
     pub cold_flows: u32,
     /// Sweeps over them.
@@ -31,6 +34,11 @@ pub struct Report {
     pub hosts: u16,
     /// Every case, yardsticks first.
     pub cases: Vec<Row>,
+}
+
+/// In results from before this was asked for.
+fn once() -> u32 {
+    1
 }
 
 /// One case.
@@ -71,6 +79,7 @@ impl Report {
             noise,
             shots: args.shots,
             batches: args.batches,
+            loads: args.loads,
             cold_flows: args.cold_flows,
             sweeps: args.sweeps,
             hosts: args.hosts,
@@ -108,7 +117,13 @@ impl Report {
                 table.row([[""; 9].map(str::to_owned).to_vec(), vec![limit, outcome]].concat());
             }
         }
-        format!("{table}\n{} batches of {} single shots; {}", self.batches, self.shots, self.setting())
+        format!(
+            "{table}\n{} times {} batches of {} single shots; {}",
+            self.loads,
+            self.batches,
+            self.shots,
+            self.setting()
+        )
     }
 
     fn setting(&self) -> String {
@@ -128,7 +143,7 @@ impl Report {
         let m = &self.machine;
         format!(
             "# Nanoseconds per packet, {date}, {host}\n\n\
-             `bench dataplane --batches {batches} --shots {shots} --cold-flows {cold} --sweeps {sweeps} --hosts {hosts}`: single shots \
+             `bench dataplane --batches {batches} --shots {shots} --cold-flows {cold} --sweeps {sweeps} --hosts {hosts} --loads {loads}`: single shots \
              (`BPF_PROG_TEST_RUN`, repeat 1). A batch's figure is the mean of its shots but the slowest hundredth, for cold cases the \
              mean of the middle half; the null program's figure of the same round is subtracted, ratios are formed within a round (cold: over the same flows); shown are median, 10th and 90th \
              percentile over the batches. \"Mean\" and \"midmean\" show both estimators. Verdicts compare unrounded medians.\n\n\
@@ -141,6 +156,7 @@ impl Report {
             cold = self.cold_flows,
             sweeps = self.sweeps,
             hosts = self.hosts,
+            loads = self.loads,
             table = self.table(),
             setup = m.markdown(&self.noise),
         )

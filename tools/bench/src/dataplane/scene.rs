@@ -176,11 +176,11 @@ impl Scene {
     }
 }
 
-/// One packet in a hundred, unless it says otherwise, at the rate and snap length that are usual. Nobody reads: a full ring is the dearer case.
+/// One packet in a hundred at the rate and snap length that are usual, unless it says otherwise. Nobody reads: a full ring is the dearer case.
 pub struct Captures {
     /// The router's.
     pub router: Capture,
-    /// Another, of one packet in ten: what a captured packet costs.
+    /// Another, of one packet in ten at any rate: what a captured packet costs.
     pub router_tenth: Capture,
     /// The host's.
     pub host: Capture,
@@ -189,8 +189,11 @@ pub struct Captures {
 impl Captures {
     fn over(router: &Router, host: &Server) -> Result<Self> {
         let captures = Self { router: router.capture()?, router_tenth: router.capture()?, host: host.capture()? };
-        for (capture, share) in [(&captures.router, "1%"), (&captures.router_tenth, "10%"), (&captures.host, "1%")] {
-            let filter = Filter { share: share.parse().expect("a share"), ..Filter::default() };
+        let usual = Filter::default().per_s;
+        for (capture, share, per_s) in
+            [(&captures.router, "1%", usual), (&captures.router_tenth, "10%", u32::MAX), (&captures.host, "1%", usual)]
+        {
+            let filter = Filter { share: share.parse().expect("a share"), per_s, ..Filter::default() };
             capture.set(&filter, Duration::from_secs(86_400))?;
         }
         Ok(captures)

@@ -2,8 +2,10 @@
 //! finds what it looks for.
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use slr_testkit::holds_within;
 use slr_testkit::netns::NetNs;
 use socket2::{Domain, Socket, Type};
 
@@ -26,7 +28,18 @@ pub fn connect(ns: &NetNs, service: Service) -> Result<Connection> {
         }
     }
     let listener = TcpListener::bind(server).with_context(|| format!("listen on {server}"))?;
-    let client = connect_from(client, server).with_context(|| format!("connect {client} to {server}"))?;
+    // The kernel makes the routes of IPv6 addresses in its own time.
+    let mut connected = connect_from(client, server);
+    let unreachable = |tried: &std::io::Result<TcpStream>| {
+        tried.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NetworkUnreachable)
+    };
+    let _ = holds_within(Duration::from_secs(5), || {
+        if unreachable(&connected) {
+            connected = connect_from(client, server);
+        }
+        !unreachable(&connected)
+    });
+    let client = connected.with_context(|| format!("connect {client} to {server}"))?;
     let (server, _) = listener.accept().context("accept")?;
     Ok(Connection { _listener: listener, _client: client, _server: server })
 }
