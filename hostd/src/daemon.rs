@@ -2,12 +2,13 @@
 //! reconciles.
 //!
 //! [`install`] makes kernel and data plane as the configuration wants them, [`control`] says what this host serves and obeys,
-//! [`answer`] tells people, [`figures`] tells Prometheus.
+//! [`answer`] tells people, [`figures`] tells Prometheus; [`ways`] has the way out tried.
 
 mod answer;
 mod control;
 mod figures;
 mod install;
+mod ways;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

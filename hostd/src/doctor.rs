@@ -1,5 +1,9 @@
-//! `hostd doctor`: what on this machine breaks or slows hostd. Reads, and changes nothing.
+//! `hostd doctor`: what on this machine, and on the way to clients, breaks or slows hostd. Changes nothing.
 
+mod way_out;
+
+use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -7,12 +11,14 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use clap::Args;
 use ipnet::IpNet;
+use slr_daemon::admin;
 use slr_daemon::doctor::{Examination, Finding, findings, machine, segments};
 use slr_dataplane::host::{EGRESS_PROGRAM, XdpMode};
 use slr_model::VirtualSubnet;
 
 use crate::config::{DEFAULT_CONFIG, Settings};
 use crate::parents;
+use crate::status::Request;
 
 /// Bits of linux/capability.h.
 const NEEDED: [(u32, &str, &str); 3] = [
@@ -27,6 +33,10 @@ pub struct Options {
     /// The configuration.
     #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
+    /// An address outside that answers pings, such as of a client: has the daemon send echoes there from each virtual subnet, and from its own
+    /// address, which tells filters of spoofed sources on the way. May be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    toward: Vec<IpAddr>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -37,6 +47,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let settings = Settings::load(&options.config)?;
     let mut examination = Examination::default();
     examination.look_at_kernel();
+    examination.look_at_clock();
     examination.look_at_pins(&settings.pin_path);
     examination.look_at_daemon(&settings.admin_socket, &NEEDED, "hostd");
     let carries_v6 = settings.subnets.iter().any(|subnet| subnet.prefix.net().addr().is_ipv6());
@@ -64,6 +75,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         examination.look_at_warnings("certificate", told);
     }
     examination.look("services", unheard(&settings));
+    for toward in &options.toward {
+        let tried = admin::request(&settings.admin_socket, &Request::TryWays { toward: *toward });
+        examination.look("way out", tried.map_err(Into::into).and_then(|ways: Vec<_>| way_out::judge(*toward, &ways)));
+    }
+    if options.toward.is_empty() && std::io::stderr().is_terminal() {
+        eprintln!("not tried: filters of virtual source addresses on the way to clients; --toward ADDRESS does");
+    }
     examination.tell(options.json)
 }
 

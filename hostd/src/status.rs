@@ -26,6 +26,11 @@ pub enum Request {
     Drain,
     /// Take new flows again. Answered with a [`Drained`].
     Undrain,
+    /// Try whether echoes from virtual addresses are answered. Answered with a list of [`WayOut`].
+    TryWays {
+        /// By whom: an address outside that answers echoes.
+        toward: IpAddr,
+    },
     /// Have packets captured. Answered with a [`Standing`](slr_capture::Standing).
     Capture(slr_capture::Order),
 }
@@ -54,6 +59,35 @@ pub enum Topic {
     Drain,
     /// A [`Recovery`](crate::recovery::Recovery).
     Recovery,
+}
+
+/// What became of an echo from a virtual subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayOut {
+    /// Which.
+    pub subnet: VirtualSubnet,
+    /// The virtual address that it was sent from.
+    pub from: IpAddr,
+    /// This machine's own address, from which it was sent as well; `None`: it has none of this family.
+    pub own: Option<IpAddr>,
+    /// And.
+    pub outcome: WayOutcome,
+}
+
+/// See [`WayOut`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WayOutcome {
+    /// A router has sent the answer on to this host.
+    Answered,
+    /// No answer came to the virtual address, and one to this machine's own.
+    Withheld,
+    /// No answer came at all.
+    Silent,
+    /// No router has granted a key, so none would take the answer.
+    NoKey,
+    /// The kernel did not send it.
+    Unsendable(String),
 }
 
 /// A virtual subnet.

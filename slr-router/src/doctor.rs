@@ -38,6 +38,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut examination = Examination::default();
     let interfaces = &settings.dataplane.interfaces;
     examination.look_at_kernel();
+    examination.look_at_clock();
     examination.look_at_pins(&settings.dataplane.pin_path);
     examination.look_at_daemon(&settings.admin_socket, &NEEDED, "slr-router");
     let carries_v6 = settings.subnets.iter().any(|subnet| subnet.prefix.net().addr().is_ipv6());

@@ -103,6 +103,11 @@ impl Examination {
         self.look("kernel", found);
     }
 
+    /// Whether anybody sets the clock, by which certificates are judged.
+    pub fn look_at_clock(&mut self) {
+        self.look("clock", machine::clock_error_us().map(findings::clock));
+    }
+
     /// Where programs and tables are pinned.
     pub fn look_at_pins(&mut self, path: &Path) {
         let found = machine::is_bpf_file_system(path);
@@ -115,7 +120,9 @@ impl Examination {
             Ok(pid) => machine::capabilities(pid).map(|effective| findings::capabilities(effective, needed, unit)),
             Err(error) => {
                 let what = format!("the daemon does not run: {error:#}");
-                Ok(vec![finding(Severity::Broken, what, format!("systemctl start {unit}"))])
+                let is_down = finding(Severity::Broken, what, format!("systemctl start {unit}"));
+                machine::bounding_capabilities()
+                    .map(|bounding| findings::bounds(bounding, needed).into_iter().chain([is_down]).collect())
             }
         };
         self.look("daemon", found);
@@ -147,14 +154,16 @@ impl Examination {
     /// Ways to other nodes of the system, by name and address.
     pub fn look_at_ways<'a>(&mut self, ways: impl IntoIterator<Item = (&'a str, IpAddr)>) {
         let found = ways.into_iter().map(|(name, address)| {
-            let route = machine::route_to(address).map(drop).map_err(|error| format!("{error:#}"));
+            let route = machine::route_to(address).map_err(|error| format!("{error:#}"));
             if route.is_err()
                 && let Some(refused) = rules::refused(name, address, &machine::routing_rules(address)?)
             {
                 return Ok(Some(refused));
             }
-            let (routes, neighbours) = (machine::routes_of(address)?, machine::neighbours(address)?);
-            Ok(findings::way(name, address, route.as_ref().copied().map_err(String::as_str), &routes, &neighbours))
+            let routes = machine::routes_of(address)?;
+            let next = route.as_ref().ok().and_then(findings::gateway).unwrap_or(address);
+            let route = route.as_ref().map(drop).map_err(String::as_str);
+            Ok(findings::way(name, address, next, route, &routes, &machine::neighbours(next, address)?))
         });
         let found: Result<Vec<Option<Finding>>> = found.collect();
         self.look("ways", found.map(|found| found.into_iter().flatten()));

@@ -208,6 +208,12 @@ impl<T: Copy> Echoes<T> {
         }
     }
 
+    /// The serial number of an echo that somebody else sends for this host.
+    pub fn take_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
     /// When [`Echoes::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)

@@ -5,11 +5,13 @@
 //! - [`topology`] and [`lab`] are whole networks: nodes, emulated links, real servers;
 //! - [`emulator`] is the process that carries a lab's frames;
 //! - [`acceptance`] says how strict a run is about figures;
+//! - [`clock`] has the kernel think well of the clock, or badly;
 //! - [`seed`] is randomness that can be replayed; [`eventually`] waits for a condition.
 //!
 //! Tests that need root call [`require_root`] first: they fail where they cannot run.
 
 pub mod acceptance;
+pub mod clock;
 pub mod documentation;
 pub mod emulator;
 pub mod lab;

@@ -22,6 +22,7 @@ impl Daemon {
             Ok(Request::Reload) => self.reload().await.and_then(|changed| Ok(serde_json::to_value(changed)?)),
             Ok(Request::Drain) => self.told_to_drain().and_then(|drained| Ok(serde_json::to_value(drained)?)),
             Ok(Request::Undrain) => self.told_to_undrain().and_then(|drained| Ok(serde_json::to_value(drained)?)),
+            Ok(Request::TryWays { toward }) => return self.try_ways(toward, call),
             Ok(Request::Capture(order)) => {
                 return call.answer(self.capturing.answer(order, &mut self.host, Instant::now()));
             }

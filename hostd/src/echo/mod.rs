@@ -13,6 +13,7 @@
 
 mod keys;
 mod sockets;
+mod ways;
 mod worker;
 
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 
 use keys::Keys;
 use sockets::Sockets;
+pub use ways::Asked;
 use worker::{Command, Worker};
 
 /// What the thread has done, and is about.
@@ -94,6 +96,11 @@ impl EchoThread {
     /// Other rates, from now on.
     pub fn set_rates(&self, rates: Rates) {
         self.order(Command::Rates(rates));
+    }
+
+    /// Try the way out.
+    pub fn try_ways(&self, asked: Asked) {
+        self.order(Command::Try(asked));
     }
 
     /// At most a second old.

@@ -1,6 +1,7 @@
 //! The thread: commands and answers in, sweeps, judgement, echoes and nudges out.
 
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
@@ -11,12 +12,14 @@ use nix::sys::time::TimeSpec;
 use slr_dataplane::host::{StallKind, Sweeper, TcpState};
 use slr_model::{FlowKey, NodeName};
 use slr_session::echoes::{Due, Echoes, Output, Rates};
-use slr_wire::{FlowKeys, datagram};
+use slr_wire::{AdvertKey, FlowAdvert, FlowAdvertError, FlowKeys, datagram};
 use tokio::sync::watch;
 
 use super::Report;
 use super::keys::Keys;
 use super::sockets::Sockets;
+use super::ways::{Asked, Source, Trials};
+use crate::status::WayOutcome;
 
 /// Between two sweeps while flows speak: what a stall is found late by.
 const SWEEP_EVERY: Duration = Duration::from_millis(10);
@@ -33,6 +36,8 @@ pub enum Command {
     Grant(NodeName, FlowKeys),
     /// How many echoes.
     Rates(Rates),
+    /// Try the way out.
+    Try(Asked),
 }
 
 /// Whether there is anything to sweep.
@@ -48,6 +53,7 @@ pub struct Worker {
     sockets: Sockets,
     sweeper: Sweeper,
     echoes: Echoes<TcpState>,
+    trials: Trials,
     commands: mpsc::Receiver<Command>,
     /// A byte here says that there is a command; its end says that we are done.
     wake: UnixStream,
@@ -69,7 +75,8 @@ impl Worker {
         renew: watch::Sender<Report>,
     ) -> Self {
         let (report, report_at, sweeping) = (Report::default(), Instant::now(), Sweeping::At(Instant::now()));
-        Self { keys, sockets, sweeper, echoes, commands, wake, renew, report, report_at, sweeping, sequence: 0 }
+        let trials = Trials::default();
+        Self { keys, sockets, sweeper, echoes, trials, commands, wake, renew, report, report_at, sweeping, sequence: 0 }
     }
 
     /// Until the other end of `wake` is closed.
@@ -79,6 +86,7 @@ impl Worker {
             self.read();
             self.sweep();
             self.act();
+            self.try_ways();
             self.renew_report();
             self.sleep();
         }
@@ -94,6 +102,7 @@ impl Worker {
             match command {
                 Command::Grant(router, keys) => self.keys.grant(router, keys),
                 Command::Rates(rates) => self.echoes.set_rates(rates),
+                Command::Try(asked) => self.trials.begin(Instant::now(), asked),
             }
         }
         true
@@ -101,8 +110,9 @@ impl Worker {
 
     fn read(&mut self) {
         let now = Instant::now();
-        let Self { sockets, keys, echoes, report, .. } = self;
+        let Self { sockets, keys, echoes, trials, report, .. } = self;
         sockets.read(|bytes| match keys.own(bytes) {
+            Some(advert) if trials.answered(now, advert.serial) => {}
             Some(advert) => echoes.answered(now, advert.serial),
             None => report.edge.forged += 1,
         });
@@ -167,20 +177,40 @@ impl Worker {
         }
     }
 
+    fn try_ways(&mut self) {
+        let mut trials = std::mem::take(&mut self.trials);
+        trials.handle_timeout(Instant::now(), |flow, source| {
+            let serial = self.echoes.take_serial();
+            let (advert, key) = self.keys.advert(serial, &[flow]).ok_or(WayOutcome::NoKey)?;
+            let from = match source {
+                Source::Virtual => advert.virtual_address,
+                Source::Own(address) => address,
+            };
+            let unsendable = |why: String| WayOutcome::Unsendable(why);
+            let datagram = self.request(&advert, &key, from).map_err(|error| unsendable(error.to_string()))?;
+            self.sockets.send(advert.client, &datagram).map_err(|error| unsendable(error.to_string()))?;
+            Ok(serial)
+        });
+        self.trials = trials;
+    }
+
     fn ask(&mut self, serial: u64, flows: &[FlowKey]) {
         let Some((advert, key)) = self.keys.advert(serial, flows) else {
             self.report.edge.without_key += 1;
             return;
         };
-        // A fresh identifier each time: a translator on the way makes a new mapping, and does not take it for an old one's late answer.
-        self.sequence = self.sequence.wrapping_add(1);
-        match advert.echo_request(&key, self.sequence, serial as u16) {
-            Ok(message) => {
-                let datagram = datagram::icmp(advert.virtual_address, advert.client, &message);
-                self.send(flows[0], &datagram);
-            }
+        match self.request(&advert, &key, advert.virtual_address) {
+            Ok(datagram) => self.send(flows[0], &datagram),
             Err(error) => tracing::error!("an echo cannot be made, which is a bug: {error}"),
         }
+    }
+
+    /// An echo request to the client, with its IP header.
+    fn request(&mut self, advert: &FlowAdvert, key: &AdvertKey, from: IpAddr) -> Result<Vec<u8>, FlowAdvertError> {
+        // A fresh identifier each time: a translator on the way makes a new mapping, and does not take it for an old one's late answer.
+        self.sequence = self.sequence.wrapping_add(1);
+        let message = advert.echo_request_from(from, key, self.sequence, advert.serial as u16)?;
+        Ok(datagram::icmp(from, advert.client, &message))
     }
 
     fn send(&mut self, flow: FlowKey, datagram: &[u8]) {
@@ -215,7 +245,7 @@ impl Worker {
     fn sleep(&self) {
         let sweep = if let Sweeping::At(at) = self.sweeping { Some(at) } else { None };
         let report = (self.report.counters != self.echoes.counters()).then_some(self.report_at);
-        let due = [sweep, self.echoes.poll_timeout(), report].into_iter().flatten().min();
+        let due = [sweep, self.echoes.poll_timeout(), self.trials.poll_timeout(), report].into_iter().flatten().min();
         let [v4, v6] = self.sockets.descriptors();
         let mut descriptors = vec![self.wake.as_fd(), v4, v6];
         if self.sweeping == Sweeping::Asleep {

@@ -133,15 +133,56 @@ fn is_about_icmp(matched: &Value) -> bool {
     is_right || is_field
 }
 
+/// Bits of linux/capability.h.
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
 /// Capabilities that a process lacks, of those that it needs: bit, name, and what for.
 pub fn capabilities(effective: u64, needed: &[(u32, &str, &str)], unit: &str) -> Vec<Finding> {
-    let lacking = needed.iter().filter(|(bit, ..)| effective >> bit & 1 == 0);
+    let lacking = needed.iter().filter(|(bit, ..)| is_lacking(effective, *bit));
     let tell = |(_, name, what_for): &(u32, &str, &str)| {
         let what = format!("the daemon has no {name}: {what_for}");
         let fix = format!("systemctl revert {unit} && systemctl restart {unit}   # or run it as root");
         finding(Severity::Broken, what, fix)
     };
     lacking.map(tell).collect()
+}
+
+/// From here on the kernel itself calls the clock unsynchronised (NTP_PHASE_LIMIT).
+const CLOCK_ERROR_US_MAX: i64 = 16_000_000;
+
+/// Capabilities that nothing that is started here can have, of those that a daemon needs: why it does not run.
+pub fn bounds(bounding: u64, needed: &[(u32, &str, &str)]) -> Vec<Finding> {
+    let lacking = needed.iter().filter(|(bit, ..)| is_lacking(bounding, *bit));
+    let tell = |(_, name, what_for): &(u32, &str, &str)| {
+        let what = format!("nothing that is started here can have {name}: {what_for}");
+        let fix = format!("give this container {name} (docker run --cap-add {name}), or run the daemon outside of it");
+        finding(Severity::Broken, what, fix)
+    };
+    lacking.map(tell).collect()
+}
+
+/// What was split off from CAP_SYS_ADMIN, it still includes (capabilities(7)).
+fn is_lacking(set: u64, bit: u32) -> bool {
+    let has = |bit: u32| set >> bit & 1 == 1;
+    !has(bit) && !(matches!(bit, CAP_PERFMON | CAP_BPF) && has(CAP_SYS_ADMIN))
+}
+
+/// A clock that nobody sets.
+pub fn clock(error_us: i64) -> Option<Finding> {
+    (error_us >= CLOCK_ERROR_US_MAX).then(|| {
+        let what = "nothing has set the clock for hours: certificates are refused as it drifts, and times in logs and captures of several nodes \
+                    do not compare";
+        finding(Severity::Slow, what, "timedatectl set-ntp true   # or start chrony or ntpd")
+    })
+}
+
+/// Whom a route hands datagrams to. `route`: what `ip -json route get` has.
+pub fn gateway(route: &Value) -> Option<IpAddr> {
+    let first = route.get(0)?;
+    let named = first["gateway"].as_str().or_else(|| first["via"]["host"].as_str());
+    named?.parse().ok()
 }
 
 /// A folder of pins that is on no bpf file system.
@@ -152,10 +193,12 @@ pub fn pins(path: &str, is_bpf: bool) -> Option<Finding> {
     })
 }
 
-/// A router that packets do not get to. `route`: why the kernel has none, if so; `routes`: those that the address is in.
+/// A router that packets do not get to. `next`: who is first on the way, the router itself or a gateway; `route`: why the kernel has
+/// none, if so; `routes`: those that the address is in; `neighbours`: entries of `next`.
 pub fn way(
     name: &str,
     address: IpAddr,
+    next: IpAddr,
     route: Result<(), &str>,
     routes: &Value,
     neighbours: &Value,
@@ -179,8 +222,12 @@ pub fn way(
             entry["state"].as_array().is_some_and(|states| states.iter().any(|state| *state == *"FAILED"))
         })?;
     let device = failed["dev"].as_str().unwrap_or_default();
-    let what = format!("{name} at {address} is on the link of {device}, and does not answer there");
-    Some(finding(Severity::Broken, what, format!("ping -c 1 -I {device} {address}   # is it up, and on this link?")))
+    let what = if next == address {
+        format!("{name} at {address} is on the link of {device}, and does not answer there")
+    } else {
+        format!("{next}, the gateway to {name} at {address}, does not answer on the link of {device}")
+    };
+    Some(finding(Severity::Broken, what, format!("ping -c 1 -I {device} {next}   # is it up, and on this link?")))
 }
 
 /// Addresses of this machine's own interfaces that are in a virtual subnet: they are answered here, and nowhere else.
@@ -301,17 +348,37 @@ mod tests {
     }
 
     #[test]
+    fn clocks() {
+        assert_eq!(clock(250_000), None);
+        assert_eq!(clock(16_000_000).unwrap().severity, Severity::Slow);
+    }
+
+    #[test]
     fn ways() {
         let address: IpAddr = "10.1.1.2".parse().unwrap();
         let none = json!([]);
-        assert_eq!(way("slr1", address, Ok(()), &none, &none), None);
-        assert_eq!(way("slr1", address, Ok(()), &none, &json!([{ "dev": "eth0", "state": ["REACHABLE"] }])), None);
+        assert_eq!(way("slr1", address, address, Ok(()), &none, &none), None);
+        assert_eq!(
+            way("slr1", address, address, Ok(()), &none, &json!([{ "dev": "eth0", "state": ["REACHABLE"] }])),
+            None
+        );
         let failed = json!([{ "dev": "eth0", "state": ["FAILED"] }]);
-        assert!(way("slr1", address, Ok(()), &none, &failed).unwrap().fix.starts_with("ping -c 1 -I eth0 10.1.1.2"));
+        assert!(
+            way("slr1", address, address, Ok(()), &none, &failed)
+                .unwrap()
+                .fix
+                .starts_with("ping -c 1 -I eth0 10.1.1.2")
+        );
+        let route = json!([{ "dst": "10.1.1.2", "gateway": "10.1.11.1", "dev": "eth0" }]);
+        let next = gateway(&route).unwrap();
+        let silent = way("slr1", address, next, Ok(()), &none, &failed).unwrap();
+        assert!(silent.what.starts_with("10.1.11.1, the gateway to slr1 at 10.1.1.2, does not answer"), "{silent:?}");
+        assert_eq!(gateway(&json!([{ "via": { "family": "inet6", "host": "fd00::1" } }])), "fd00::1".parse().ok());
+        assert_eq!(gateway(&json!([{ "dst": "10.1.1.2", "dev": "eth0" }])), None, "on the link");
         let routes = json!([{ "dst": "default", "gateway": "10.1.11.1" }, { "type": "blackhole", "dst": "10.1.1.2" }]);
-        let refused = way("slr1", address, Err("Invalid argument"), &routes, &none).unwrap();
+        let refused = way("slr1", address, address, Err("Invalid argument"), &routes, &none).unwrap();
         assert_eq!(refused.fix, "ip route delete blackhole 10.1.1.2");
-        let nowhere = way("slr1", address, Err("Network is unreachable"), &none, &none).unwrap();
+        let nowhere = way("slr1", address, address, Err("Network is unreachable"), &none, &none).unwrap();
         assert!(nowhere.what.ends_with("Network is unreachable"), "{nowhere:?}");
     }
 
@@ -344,6 +411,8 @@ mod tests {
         let needed = [(13, "CAP_NET_RAW", "echoes"), (39, "CAP_BPF", "programs")];
         assert_eq!(capabilities(1 << 13 | 1 << 39, &needed, "hostd"), []);
         assert_eq!(capabilities(1 << 39, &needed, "hostd").len(), 1);
+        assert_eq!(capabilities(1 << 13 | 1 << 21, &needed, "hostd"), [], "CAP_SYS_ADMIN has it in it");
+        assert!(bounds(1 << 39, &needed)[0].what.contains("can have CAP_NET_RAW"));
         assert!(pins("/var/x", false).is_some() && pins("/sys/fs/bpf/x", true).is_none());
     }
 }

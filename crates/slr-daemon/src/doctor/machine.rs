@@ -1,12 +1,18 @@
 //! What is read: the kernel's files, and what `ip`, `tc`, `ethtool`, `nft` and `ss` know. In the network namespace of the caller.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+
+/// RFC 863.
+const DISCARD: u16 = 9;
+/// The kernel asks three times, a second apart.
+const RESOLVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A sysctl by its path below `/proc/sys`; `None`: this kernel does not have it.
 pub fn sysctl(path: &str) -> Result<Option<String>> {
@@ -78,9 +84,28 @@ pub fn features(interface: &str) -> Result<Value> {
     json("ethtool", &["--json", "-k", interface])
 }
 
-/// The neighbour entries of an address.
-pub fn neighbours(address: IpAddr) -> Result<Value> {
-    json("ip", &["-json", "neigh", "show", &address.to_string()])
+/// The neighbour entries of `next`, whom datagrams to `address` are handed to first. Where the kernel has not asked for it lately, it is made
+/// to, by an empty datagram to the discard port, and the outcome waited for.
+pub fn neighbours(next: IpAddr, address: IpAddr) -> Result<Value> {
+    let look = || json("ip", &["-json", "neigh", "show", &next.to_string()]);
+    let has = |entries: &Value, state: &str| {
+        let mut states =
+            entries.as_array().into_iter().flatten().filter_map(|entry| entry["state"].as_array()).flatten();
+        states.any(|known| *known == *state)
+    };
+    let mut entries = look()?;
+    if entries.as_array().is_none_or(Vec::is_empty) || has(&entries, "FAILED") {
+        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        // Refused at once, if at all, where there is no way: then the route says so.
+        let _ = UdpSocket::bind((any, 0)).and_then(|socket| socket.send_to(&[], (address, DISCARD)));
+        let begun = Instant::now();
+        entries = look()?;
+        while has(&entries, "INCOMPLETE") && begun.elapsed() < RESOLVED_WITHIN {
+            std::thread::sleep(Duration::from_millis(50));
+            entries = look()?;
+        }
+    }
+    Ok(entries)
 }
 
 /// The rules of nftables. An error where there is no such program.
@@ -108,9 +133,19 @@ fn listener(line: &str) -> Option<(String, IpAddr, u16)> {
 
 /// The effective capabilities of a process, a bit each (linux/capability.h).
 pub fn capabilities(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("read of process {pid}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).context("it has no capabilities")?;
+    capability_set(&pid.to_string(), "CapEff:")
+}
+
+fn capability_set(process: &str, set: &str) -> Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(set)).context("it has no capabilities")?;
     u64::from_str_radix(line.trim(), 16).context("its capabilities")
+}
+
+/// The capabilities that this process and whatever it starts can have at most.
+pub fn bounding_capabilities() -> Result<u64> {
+    capability_set("self", "CapBnd:")
 }
 
 /// The process that answers at an admin socket.
@@ -120,6 +155,18 @@ pub fn process_at(socket: &Path) -> Result<u32> {
         .with_context(|| format!("nobody answers at {}", socket.display()))?;
     let peer = getsockopt(&stream, PeerCredentials).context("who answers there")?;
     u32::try_from(peer.pid()).context("who answers there")
+}
+
+/// How far the clock may be off, in microseconds, by what last set it (adjtimex(2)): grows by 500 a second while nothing does, up to 16 seconds.
+pub fn clock_error_us() -> Result<i64> {
+    // SAFETY: all bytes zero are a `timex`: integers, and no question to change anything.
+    #[expect(unsafe_code, reason = "no wrapper has it")]
+    let (state, time) = unsafe {
+        let mut time: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&raw mut time), time)
+    };
+    ensure!(state >= 0, "adjtimex: {}", std::io::Error::last_os_error());
+    Ok(time.maxerror)
 }
 
 /// Whether a folder, or the nearest one above that exists, is on a bpf file system.

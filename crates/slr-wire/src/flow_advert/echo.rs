@@ -49,11 +49,22 @@ impl FlowAdvert {
         identifier: u16,
         sequence: u16,
     ) -> Result<[u8; Self::ECHO_LEN], FlowAdvertError> {
+        self.echo_request_from(self.virtual_address, key, identifier, sequence)
+    }
+
+    /// The same from another address of the family, which its checksum is for: the answer to it comes by no router.
+    pub fn echo_request_from(
+        &self,
+        from: IpAddr,
+        key: &AdvertKey,
+        identifier: u16,
+        sequence: u16,
+    ) -> Result<[u8; Self::ECHO_LEN], FlowAdvertError> {
         let mut message = [0; Self::ECHO_LEN];
         message[HEADER_LEN..].copy_from_slice(&self.echo_data(key)?);
         message[4..6].copy_from_slice(&identifier.to_be_bytes());
         message[6..8].copy_from_slice(&sequence.to_be_bytes());
-        let sum = match (self.virtual_address, self.client) {
+        let sum = match (from, self.client) {
             (IpAddr::V6(from), IpAddr::V6(to)) => {
                 message[0] = REQUEST_V6;
                 let len = (Self::ECHO_LEN as u32).to_be_bytes();
