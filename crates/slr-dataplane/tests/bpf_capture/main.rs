@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use slr_dataplane::capture::{Capture, Captured, Counts, Filter};
 use slr_dataplane::reason::RouterReason;
-use slr_dataplane::router::XdpVerdict;
-use slr_testkit::packet::{Packet, SYN, pkt};
+use slr_dataplane::router::{Desired, XdpVerdict};
+use slr_model::{OrphanPolicy, Weight};
+use slr_testkit::packet::{ACK, Packet, SYN, pkt};
 
 use common::Bed;
 use common::site::{
-    self, A4, A6, C4, C6, FOREIGN4, GATEWAY_MAC, OUR_MAC, STRANGER4, STRANGER6, TUNNEL4, TUNNEL6, UPSTREAM4, V4,
+    self, A4, A6, ANY4, ANY6, C4, C6, FOREIGN4, GATEWAY_MAC, OUR_MAC, STRANGER4, STRANGER6, TUNNEL4, TUNNEL6,
+    UPSTREAM4, V4,
 };
 
 const LONG: Duration = Duration::from_secs(600);
@@ -119,6 +121,28 @@ fn what_is_dropped_in_a_tunnel_is_found_by_its_client_and_by_who_sent_it() {
     let client = |of: &str| Filter { client: Some(of.parse().unwrap()), ..Filter::default() };
     assert_eq!(captured(&mut capture, &client("198.51.100.7/32"), &goes_on).len(), 1);
     assert!(captured(&mut capture, &client("10.9.0.5/32"), &goes_on).is_empty());
+}
+
+/// The headers of a chain are those of its hosts' family, whatever the client's is.
+#[test]
+fn an_orphan_is_its_clients_in_whatever_tunnels_it_goes() {
+    let only = |desired: &mut Desired, name: &str| {
+        for (member, weight) in site::members_mut(desired) {
+            *weight = if &**member == name { Weight::default() } else { Weight::ZERO };
+        }
+    };
+    let mut desired = site::site();
+    desired.subnets.iter_mut().for_each(|subnet| subnet.orphan = OrphanPolicy::Chain);
+    only(&mut desired, "a");
+    let mut bed = Bed::new(desired);
+    bed.change(|desired| only(desired, "b"));
+    let mut capture = bed.router.capture().unwrap();
+    for (client, to) in [(C4, ANY4), (C6, ANY6)] {
+        let filter = Filter { client: Some(client.parse::<IpAddr>().unwrap().into()), ..Filter::default() };
+        let found = captured(&mut capture, &filter, &[ip(client, to).tcp(1, 80).flags(ACK).build()]);
+        let reasons: Vec<_> = found.iter().map(|packet| packet.reason).collect();
+        assert_eq!(reasons, [RouterReason::FwdOrphanChain as u32], "{client}");
+    }
 }
 
 #[test]
