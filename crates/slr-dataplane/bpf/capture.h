@@ -191,8 +191,11 @@ static __always_inline __u32 note_header(struct capture_note *note, __u32 at, __
 	if (is == IPPROTO_IPV6) {
 		if (inner && head[0] >> 4 != 6)
 			return 0;
-		__builtin_memcpy(&note->client, head + 8, 16);
-		__builtin_memcpy(&note->vaddr, head + 24, 16);
+		/* Words: clang knows of no alignment, and would copy byte by byte. */
+		for (int i = 0; i < 4; i++) {
+			note->client.word[i] = ((__be32 *)(head + 8))[i];
+			note->vaddr.word[i] = ((__be32 *)(head + 24))[i];
+		}
 		*proto = head[6];
 		return at + len;
 	}
