@@ -1,5 +1,5 @@
 //! At a host. Hosts take tunnels of the site's routers alone, so what a client can draw itself comes in a router's name: a network that
-//! lets such packets in from outside is not set up as docs/operating.md asks.
+//! lets such packets in from outside is not set up as docs/failure-model.md asks.
 
 use slr_dataplane::reason::{HostReason, Verdict};
 use slr_testkit::packet::{Packet, pkt};
