@@ -22,7 +22,7 @@ pub struct Options {
     /// Only packets that are dropped, for whatever reason.
     #[arg(long)]
     pub dropped: bool,
-    /// Only packets of this client, or of the clients in this prefix.
+    /// Only packets of this client, or of the clients in this prefix; what is dropped also of whoever sent it in a tunnel.
     #[arg(long, value_name = "ADDRESS[/PREFIX]", value_parser = prefix_or_address)]
     pub client: Option<IpNet>,
     /// Only packets to this virtual address, or to one of its ports, such as 192.0.2.9, 192.0.2.9:80 or [2001:db8::9]:80.

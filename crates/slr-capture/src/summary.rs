@@ -18,17 +18,39 @@ fn describe(frame: &[u8]) -> Option<String> {
     }
     let ip = frame.get(at + 2..)?;
     match kind {
-        0x0800 => {
-            let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(ip.get(at..at + 4)?).ok()?).into());
-            let later = u16_at(ip, 6)? & 0x1fff != 0;
-            let payload = ip.get(usize::from(ip[0] & 15) * 4..).unwrap_or_default();
-            Some(transport(*ip.get(9)?, address(12)?, address(16)?, if later { &[] } else { payload }))
-        }
-        0x86dd => {
-            let address = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(ip.get(at..at + 16)?).ok()?).into());
-            Some(transport(*ip.get(6)?, address(8)?, address(24)?, ip.get(40..).unwrap_or_default()))
-        }
+        0x0800 => datagram_v4(ip),
+        0x86dd => datagram_v6(ip),
         other => Some(format!("EtherType 0x{other:04x}, {} bytes", frame.len())),
+    }
+}
+
+fn datagram_v4(ip: &[u8]) -> Option<String> {
+    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(ip.get(at..at + 4)?).ok()?).into());
+    let later = u16_at(ip, 6)? & 0x1fff != 0;
+    let payload = ip.get(usize::from(ip[0] & 15).max(5) * 4..).unwrap_or_default();
+    Some(transport(*ip.get(9)?, address(12)?, address(16)?, if later { &[] } else { payload }))
+}
+
+fn datagram_v6(ip: &[u8]) -> Option<String> {
+    let address = |at: usize| Some(Ipv6Addr::from(<[u8; 16]>::try_from(ip.get(at..at + 16)?).ok()?).into());
+    let (mut protocol, mut rest) = (*ip.get(6)?, ip.get(40..).unwrap_or_default());
+    // Extension headers (RFC 8200 4.1); behind a later fragment's there is no other.
+    while let (0 | 43 | 44 | 60, [next, len, fragment @ ..]) = (protocol, rest) {
+        let is_fragment = protocol == 44;
+        let later = is_fragment && u16_at(fragment, 0).is_none_or(|offset| offset & 0xfff8 != 0);
+        let header = if is_fragment { 8 } else { (usize::from(*len) + 1) * 8 };
+        protocol = *next;
+        rest = if later { &[] } else { rest.get(header..).unwrap_or_default() };
+    }
+    Some(transport(protocol, address(8)?, address(24)?, rest))
+}
+
+/// What a tunnel header carries, if it is what the header says.
+fn content(protocol: u8, payload: &[u8]) -> Option<String> {
+    match (protocol, payload.first()? >> 4) {
+        (4, 4) => datagram_v4(payload),
+        (41, 6) => datagram_v6(payload),
+        _ => None,
     }
 }
 
@@ -45,7 +67,8 @@ fn transport(protocol: u8, source: IpAddr, destination: IpAddr, payload: &[u8]) 
         None => address.to_string(),
         Some(port) => std::net::SocketAddr::new(address, port).to_string(),
     };
-    format!("{name} {} > {}", end(source, port(0)), end(destination, port(2)))
+    let carries = content(protocol, payload).map(|inner| format!(": {inner}")).unwrap_or_default();
+    format!("{name} {} > {}{carries}", end(source, port(0)), end(destination, port(2)))
 }
 
 fn tcp_flags(flags: u8) -> String {
@@ -78,12 +101,38 @@ mod tests {
             (eth().ipv4("10.0.1.2", "192.0.2.10").udp(5, 7), "udp 10.0.1.2:5 > 192.0.2.10:7"),
             (
                 eth().ipv4("10.1.255.7", "10.1.11.2").ipv4("10.0.1.2", "192.0.2.10").udp(5, 7),
-                "tunnel 10.1.255.7 > 10.1.11.2",
+                "tunnel 10.1.255.7 > 10.1.11.2: udp 10.0.1.2:5 > 192.0.2.10:7",
             ),
+            (
+                eth()
+                    .ipv6("fd00::2", "fd00::3")
+                    .ipv4("10.1.255.7", "10.1.11.2")
+                    .ipv6("fd00::9", "2001:db8::9")
+                    .udp(5, 7),
+                "tunnel fd00::2 > fd00::3: tunnel 10.1.255.7 > 10.1.11.2: udp [fd00::9]:5 > [2001:db8::9]:7",
+            ),
+            (
+                eth()
+                    .ipv6("fd00::2", "fd00::3")
+                    .destination_options(&[4, 1, 4])
+                    .fragment_header(0, true, 1)
+                    .ipv4("10.0.1.2", "192.0.2.10")
+                    .udp(5, 7),
+                "tunnel fd00::2 > fd00::3: udp 10.0.1.2:5 > 192.0.2.10:7",
+            ),
+            (eth().ipv6("fd00::2", "fd00::3").fragment_header(1_480, false, 1).udp(5, 7), "udp fd00::2 > fd00::3"),
+            (eth().ipv4("10.1.255.7", "10.1.11.2").next(4).payload([0; 40]), "tunnel 10.1.255.7 > 10.1.11.2"),
         ];
         for (packet, expected) in table {
             assert_eq!(summary(&packet.build()), expected);
         }
+    }
+
+    #[test]
+    fn a_tunnel_header_without_a_length_carries_nothing() {
+        let eth = pkt().eth("02:00:00:00:00:01", "02:00:00:00:00:02");
+        let frame = eth.ipv4("10.1.255.7", "10.1.11.2").header_words(0).next(4).payload([]);
+        assert_eq!(summary(&frame.build()), "tunnel 10.1.255.7 > 10.1.11.2");
     }
 
     #[test]

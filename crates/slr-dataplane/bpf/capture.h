@@ -5,7 +5,7 @@
  * for the reader, and what has no room is counted. Maps named `capture...` are of one capture and are never pinned. */
 #pragma once
 
-#include "base.h"
+#include "frame.h"
 #include "limit.h"
 
 /* Written by user space. */
@@ -41,8 +41,9 @@ struct {
 /* The packet that a CPU is at. The record and the bytes behind it go to the ring in one piece. Not in abi.h: user space never sees
  * it. */
 struct capture_note {
-	struct slr_addr client; /* zero until known */
+	struct slr_addr client; /* zero if the frame has no address */
 	struct slr_addr vaddr;
+	struct slr_addr sender; /* of its outermost header: the client, or who sent the tunnel packet */
 	__be16 vport;
 	__u16 pad[3];
 	struct capture_record record;
@@ -154,8 +155,86 @@ static __always_inline bool same_addr(const struct slr_addr *a, const struct slr
 	return !differs;
 }
 
-/* Is the packet of the note what is asked for? */
-static __always_inline bool is_asked_for(struct capture_filter *f, struct capture_note *note)
+#define CAPTURE_AT 0x1ff /* no header that is read begins further in; also the verifier's bound */
+#define CAPTURE_HEADERS 9 /* behind the outermost that are read: a chain that is too deep, or extension headers */
+
+static __always_inline bool is_ip(__u8 proto)
+{
+	return proto == IPPROTO_IPIP || proto == IPPROTO_IPV6;
+}
+
+static __always_inline bool is_extension(__u8 proto)
+{
+	return proto == IPPROTO_HOPOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_FRAGMENT || proto == IPPROTO_DSTOPTS;
+}
+
+/* The header at `at`, an IP header's addresses into the note; `proto`: what it is, then what follows. Returns the offset behind it. 0:
+ * nothing that follows can be read. Content that is of another version than its tunnel header says has no addresses; a frame has them where
+ * the program looks for them. */
+static __always_inline __u32 note_header(struct capture_note *note, __u32 at, __u8 *proto, bool inner)
+{
+	__u8 *head = note->bytes + (at & CAPTURE_AT), is = *proto;
+	__u32 len = is == IPPROTO_IPIP ? sizeof(struct iphdr) : is == IPPROTO_IPV6 ? sizeof(struct ipv6hdr) : 8;
+
+	if (at > CAPTURE_AT || at + len > note->record.before_kept)
+		return 0;
+	if (is == IPPROTO_IPIP) {
+		if (inner && head[0] >> 4 != 4)
+			return 0;
+		note->client = mapped_v4(*(__be32 *)(head + 12));
+		note->vaddr = mapped_v4(*(__be32 *)(head + 16));
+		*proto = head[9];
+		if ((head[0] & 0xf) < 5 || *(__be16 *)(head + 6) & bpf_htons(0x1fff))
+			return 0;
+		return at + (head[0] & 0xf) * 4;
+	}
+	if (is == IPPROTO_IPV6) {
+		if (inner && head[0] >> 4 != 6)
+			return 0;
+		/* Words: clang knows of no alignment, and would copy byte by byte. */
+		for (int i = 0; i < 4; i++) {
+			note->client.word[i] = ((__be32 *)(head + 8))[i];
+			note->vaddr.word[i] = ((__be32 *)(head + 24))[i];
+		}
+		*proto = head[6];
+		return at + len;
+	}
+	*proto = head[0];
+	if (is == IPPROTO_FRAGMENT)
+		return *(__be16 *)(head + 2) & bpf_htons(0xfff8) ? 0 : at + len;
+	return at + (head[1] + 1) * 8;
+}
+
+/* Whose packet it is, into the note: the addresses of the innermost datagram that can be read, and its port if it has one. From the frame
+ * as it came: what ended the packet may have been anywhere on the way through its headers. */
+separate int note_frame(void)
+{
+	struct capture_note *note = capture_note();
+	__u32 at = ETH_HLEN;
+	__be16 type;
+	__u8 proto;
+
+	if (!note)
+		return 0;
+	type = *(__be16 *)(note->bytes + at - 2);
+	for (int i = 0; i < SLR_VLAN_TAGS_MAX && is_vlan(type); i++) {
+		at += 4;
+		type = *(__be16 *)(note->bytes + at - 2);
+	}
+	if (type != bpf_htons(ETH_P_IP) && type != bpf_htons(ETH_P_IPV6))
+		return 0;
+	proto = type == bpf_htons(ETH_P_IP) ? IPPROTO_IPIP : IPPROTO_IPV6;
+	at = note_header(note, at, &proto, false);
+	note->sender = note->client;
+	for (int i = 0; i < CAPTURE_HEADERS && at && (is_ip(proto) || is_extension(proto)); i++)
+		at = note_header(note, at, &proto, true);
+	if ((proto == IPPROTO_TCP || proto == IPPROTO_UDP) && at && at <= CAPTURE_AT && at + 4 <= note->record.before_kept)
+		note->vport = *(__be16 *)(note->bytes + (at & CAPTURE_AT) + 2);
+	return 0;
+}
+
+/* Is the packet of the note what is asked for? A tunnel packet that was dropped is its sender's too: perhaps for what only that one did. */
+static __always_inline bool is_asked_for(struct capture_filter *f, struct capture_note *note, int action)
 {
 	static const struct slr_addr whole = { { ~0U, ~0U, ~0U, ~0U } };
 	__u32 why = note->record.reason;
@@ -169,7 +248,8 @@ static __always_inline bool is_asked_for(struct capture_filter *f, struct captur
 	if (f->vaddr.word[3] | f->vaddr.word[2] | f->vaddr.word[1] | f->vaddr.word[0] &&
 	    !same_addr(&f->vaddr, &note->vaddr, &whole))
 		return false;
-	return same_addr(&f->client, &note->client, &f->client_mask);
+	return same_addr(&f->client, &note->client, &f->client_mask) ||
+	       (action == XDP_DROP && same_addr(&f->client, &note->sender, &f->client_mask));
 }
 
 /* Has the frame that goes on or back other bytes than the one that came? */
@@ -186,7 +266,7 @@ separate int capture_after(struct xdp_md *ctx, int action)
 	__u32 zero = 0, len = frame_len(ctx), kept;
 	struct bucket *b = map_lookup(&capture_bucket, &zero);
 
-	if (!f || !note || !b || !is_asked_for(f, note))
+	if (!f || !note || !b || !is_asked_for(f, note, action))
 		return 0;
 	if (!take_token(b, note->record.at_ns, f->per_s, f->burst)) {
 		count_capture(CAPTURE_LIMITED);

@@ -423,15 +423,7 @@ static __always_inline void note_decision(struct pkt *p, __u32 why, int action)
 	note->record.reason = why;
 	note->record.hop = hop;
 	note->record.out_ifindex = note->record.ifindex;
-	if (p->family == AF_V4) {
-		note->client = mapped_v4(p->k4.client);
-		note->vaddr = mapped_v4(p->k4.vaddr);
-		note->vport = p->k4.vport;
-	} else if (p->family == AF_V6) {
-		__builtin_memcpy(&note->client, p->k6.client, 16);
-		__builtin_memcpy(&note->vaddr, p->k6.vaddr, 16);
-		note->vport = p->k6.vport;
-	}
+	note_frame();
 	if (action != XDP_REDIRECT)
 		return;
 	h = map_lookup(&hops, &hop);
@@ -459,7 +451,7 @@ int slr_router_capture(struct xdp_md *ctx)
 	__u32 len = 0;
 	__u64 hash = 0;
 
-	if (unlikely(is_chosen()) && capture_before(ctx, 1)) {
+	if (unlikely(is_chosen()) && capture_before(ctx, SLR_CAPTURE_SNAP)) {
 		action = route_noted(ctx, false, 0);
 		capture_after(ctx, action);
 		return action;

@@ -3,6 +3,7 @@
 
 pub mod arrivals;
 pub mod browser;
+pub mod captures;
 pub mod carried;
 pub mod drills;
 pub mod faults;

@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use slr_testkit::packet::{ACK, Packet, pkt};
 use slr_testkit::{eventually, require_root};
+use xtask::captures::{is_on, program};
 use xtask::load::start_servers;
 use xtask::raw::RawSender;
 use xtask::site::{Site, SiteOptions, VIRTUAL};
@@ -20,7 +21,6 @@ const SOON: Duration = Duration::from_secs(20);
 const GONE: Duration = Duration::from_secs(8);
 const PACKETS: usize = 5;
 const CLIENT: &str = "10.0.102.9";
-const CLIENT6: &str = "fd00:0:102::9";
 
 /// A frame of a capture: its interface's name, its comment, the whole frame's length and what is kept.
 #[derive(Debug)]
@@ -81,18 +81,6 @@ struct Capturing<'a> {
     child: Child,
 }
 
-fn program(node: &str) -> &'static str {
-    if node == "slr1" { "slr-router" } else { "hostd" }
-}
-
-/// Whether the program that captures is on some interface of a node.
-fn is_on(site: &Site, node: &str) -> bool {
-    let name = if node == "slr1" { "slr_router_capt" } else { "slr_host_captur" };
-    let links = site.lab().sh(node, "ip -details link show").unwrap();
-    assert!(links.contains("prog/xdp"), "a program is always there: {links}");
-    links.contains(name)
-}
-
 impl<'a> Capturing<'a> {
     /// Returns once packets are captured.
     fn start(site: &'a Site, node: &'static str, words: &[&str]) -> Self {
@@ -101,7 +89,7 @@ impl<'a> Capturing<'a> {
         command.arg("--out").arg(&file).args(words).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         let capturing = Self { site, node, file, child };
-        eventually(SOON, &format!("a capture at {node}"), || is_on(site, node));
+        eventually(SOON, &format!("a capture at {node}"), || is_on(site, node).unwrap());
         capturing
     }
 
@@ -115,7 +103,7 @@ impl<'a> Capturing<'a> {
         let output = self.child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
-        assert!(!is_on(self.site, self.node), "the plain program is back before the command has ended");
+        assert!(!is_on(self.site, self.node).unwrap(), "the plain program is back before the command has ended");
         let (frames, missing) = read(&self.file);
         assert!(said.contains(&missing) && missing.contains("0 for want of room"), "{said} {missing}");
         (frames, said)
@@ -196,46 +184,6 @@ fn what_is_dropped_at_a_router_and_at_a_host_is_in_the_file_with_its_reason() {
     }
 }
 
-/// What a client's packets can be dropped for at a router that is set up as this site's: a reason, and a packet that draws it.
-fn dropped() -> Vec<(&'static str, Packet)> {
-    let (v4, v6) = (|| pkt().ipv4(CLIENT, VIRTUAL[0]), || pkt().ipv6(CLIENT6, VIRTUAL[1]));
-    let many = (0..9).fold(v6(), |packet, _| packet.destination_options(&[]));
-    let quoted = pkt().ipv4("192.0.2.77", "198.18.0.1").udp(1, 2).build();
-    vec![
-        ("drop_port_zero", v4().tcp(0, 80).flags(ACK)),
-        ("drop_port_zero", v6().udp(40_000, 0)),
-        ("drop_protocol", v4().next(132).payload_len(20)),
-        ("drop_truncated_l4", v4().next(6).payload_len(7)),
-        ("drop_ext_headers", many.tcp(40_000, 80).flags(ACK)),
-        ("drop_fragment", v4().fragment(1_480, false).next(17).payload_len(64)),
-        ("drop_too_big", v4().udp(40_000, 7).payload_len(1_460)),
-        ("drop_icmp_type", v4().icmp(13, 0, [0; 4]).payload_len(12)),
-        ("drop_icmp_quote", v4().port_unreachable(&quoted)),
-        ("drop_tunnel_stranger", pkt().ipv4(CLIENT, "10.1.1.2").ipv4("10.9.9.9", VIRTUAL[0]).udp(1, 7)),
-    ]
-}
-
-#[test]
-fn what_is_dropped_of_a_client_is_found_by_its_address_alone() {
-    require_root();
-    let site = Site::up("why", SiteOptions::default()).unwrap();
-    let node = "slr1";
-    for (reason, packet) in dropped() {
-        let client = if packet.build()[0] >> 4 == 4 { CLIENT } else { CLIENT6 };
-        let words = ["capture", "--client", client, "--dropped", "--text", "--count", "1", "--seconds", "20"];
-        let mut command = site.command(node, program(node), &words).unwrap();
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        eventually(SOON, &format!("a capture at {node}"), || is_on(&site, node));
-        send(&site, &packet);
-        let output = child.wait_with_output().unwrap();
-        let (said, problems) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{reason}: {problems}");
-        println!("{said}");
-        assert!(said.contains(&format!("    {reason}: ")), "{reason}: {said} {problems}");
-        assert!(said.contains("    what helps: "), "{reason}: {said}");
-    }
-}
-
 #[test]
 fn whoever_is_killed_leaves_the_plain_program_behind() {
     require_root();
@@ -244,7 +192,7 @@ fn whoever_is_killed_leaves_the_plain_program_behind() {
         let mut capturing = Capturing::start(&site, node, &[]);
         capturing.signal(Signal::SIGKILL);
         capturing.child.wait().unwrap();
-        eventually(GONE, "the plain program", || !is_on(&site, node));
+        eventually(GONE, "the plain program", || !is_on(&site, node).unwrap());
         // Somebody else can.
         Capturing::start(&site, node, &[]).end();
     }
@@ -252,7 +200,7 @@ fn whoever_is_killed_leaves_the_plain_program_behind() {
     let mut capturing = Capturing::start(&site, "slr1", &[]).child;
     site.router().unwrap().kill().unwrap();
     site.start_router().unwrap();
-    assert!(!is_on(&site, "slr1"), "a daemon that starts puts the plain program on");
+    assert!(!is_on(&site, "slr1").unwrap(), "a daemon that starts puts the plain program on");
     let mut status = None;
     eventually(GONE, "the command's end", || {
         status = capturing.try_wait().unwrap();

@@ -91,11 +91,35 @@ fn packets_go_the_plain_programs_way_and_are_told_with_their_tunnel_headers() {
     };
     let client = |prefix: &str| Filter { client: Some(prefix.parse().unwrap()), ..Filter::default() };
     assert_eq!(reasons(client("2001:db8:c::/64")), [HostReason::Deliver; 2]);
+    // Also what is dropped before a header is taken off, or is no tunnel's.
     assert_eq!(
         reasons(client("203.0.113.0/24")),
-        [HostReason::Deliver, HostReason::Deliver, HostReason::RelayChain, HostReason::DropNotServed]
+        [
+            HostReason::Deliver,
+            HostReason::Deliver,
+            HostReason::RelayChain,
+            HostReason::DropStranger,
+            HostReason::DropNotServed,
+            HostReason::DropMalformedOuter,
+            HostReason::PassNotTunnel
+        ]
+    );
+    // Of a sender of tunnel packets, what is dropped.
+    assert_eq!(reasons(client("10.8.0.5/32")), [HostReason::DropStranger]);
+    assert_eq!(
+        reasons(client("10.1.255.7/32")),
+        [HostReason::DropNotServed, HostReason::DropSpoofedSource, HostReason::DropMalformedOuter]
     );
     let virtual_host = |port| Filter { virtual_host: Some((V4.parse().unwrap(), port)), ..client("203.0.113.7/32") };
-    assert_eq!(reasons(virtual_host(Some(80))), [HostReason::Deliver, HostReason::Deliver, HostReason::RelayChain]);
+    assert_eq!(
+        reasons(virtual_host(Some(80))),
+        [
+            HostReason::Deliver,
+            HostReason::Deliver,
+            HostReason::RelayChain,
+            HostReason::DropStranger,
+            HostReason::DropMalformedOuter
+        ]
+    );
     assert!(reasons(virtual_host(Some(81))).is_empty());
 }

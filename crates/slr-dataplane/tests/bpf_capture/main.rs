@@ -5,15 +5,20 @@
 mod common;
 mod host;
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use slr_dataplane::capture::{Capture, Captured, Counts, Filter};
 use slr_dataplane::reason::RouterReason;
-use slr_dataplane::router::XdpVerdict;
-use slr_testkit::packet::{Packet, SYN, pkt};
+use slr_dataplane::router::{Desired, XdpVerdict};
+use slr_model::{OrphanPolicy, Weight};
+use slr_testkit::packet::{ACK, Packet, SYN, pkt};
 
 use common::Bed;
-use common::site::{self, A4, A6, C4, C6, FOREIGN4, GATEWAY_MAC, OUR_MAC, V4};
+use common::site::{
+    self, A4, A6, ANY4, ANY6, C4, C6, FOREIGN4, GATEWAY_MAC, OUR_MAC, STRANGER4, STRANGER6, TUNNEL4, TUNNEL6,
+    UPSTREAM4, V4,
+};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -73,6 +78,71 @@ fn each_filter_lets_its_packets_through_and_no_others() {
     assert_eq!(ports(virtual_host(A6, Some(443))), [3]);
     assert!(ports(virtual_host(A6, Some(80))).is_empty());
     assert!(ports(Filter { hop: Some(hop), ..client("198.51.100.0/24") }).is_empty());
+}
+
+/// Tunnel packets that are dropped, each for the client's datagram inside it; and some in which there is none.
+#[test]
+fn what_is_dropped_in_a_tunnel_is_found_by_its_client_and_by_who_sent_it() {
+    let (_bed, mut capture) = setting();
+    let to_us = |from: &str| ip(from, TUNNEL4);
+    let inner = |outer: Packet| outer.ipv4(C4, A4).tcp(1, 80).flags(SYN).build();
+    let nested = |packet: Packet, times| (0..times).fold(packet, |packet, _| packet.ipv4(UPSTREAM4, TUNNEL4));
+    let vlan = pkt().eth(OUR_MAC, GATEWAY_MAC).vlan(7).ipv4(STRANGER4, TUNNEL4);
+    let over_v6 = ip(STRANGER6, TUNNEL6).destination_options(&[4, 1, 4]).ipv4(C4, A4).tcp(1, 80).flags(SYN).build();
+    let mut cut = inner(to_us(UPSTREAM4));
+    cut.truncate(14 + 20 + 19);
+    cut[16..18].copy_from_slice(&39u16.to_be_bytes());
+    use RouterReason as R;
+    // A frame, its reason; whether it is found by its client, and by whose tunnel it came in.
+    let table = [
+        (inner(to_us(STRANGER4)), R::DropTunnelStranger, true, STRANGER4),
+        (inner(vlan), R::DropTunnelStranger, true, STRANGER4),
+        (over_v6, R::DropTunnelStranger, true, STRANGER6),
+        (inner(to_us(UPSTREAM4).fragment(0, true)), R::DropTunnelFragment, true, UPSTREAM4),
+        (inner(to_us(UPSTREAM4).fragment(1_480, false)), R::DropTunnelFragment, false, UPSTREAM4),
+        (inner(to_us(UPSTREAM4).tos(3)), R::DropEcn, true, UPSTREAM4),
+        (inner(nested(to_us(UPSTREAM4), 1)), R::DropTunnelNested, true, UPSTREAM4),
+        (inner(nested(to_us(UPSTREAM4), 5)), R::DropTunnelNested, true, UPSTREAM4),
+        (to_us(UPSTREAM4).ipv4(C4, A4).version(6).tcp(1, 80).build(), R::DropMalformedIp, false, UPSTREAM4),
+        (cut, R::DropTunnelInner, false, UPSTREAM4),
+    ];
+    for (frame, reason, has_client, sender) in table {
+        let client = |of: &str| Filter { client: Some(of.parse::<IpAddr>().unwrap().into()), ..Filter::default() };
+        let mut found = |of: &str| {
+            let found = captured(&mut capture, &client(of), std::slice::from_ref(&frame));
+            found.iter().map(|packet| RouterReason::ALL[packet.reason as usize]).collect::<Vec<_>>()
+        };
+        assert_eq!(found(sender), [reason], "{reason:?} by its sender");
+        assert_eq!(found(C4).len(), usize::from(has_client), "{reason:?} by its client");
+        assert!(found("198.51.100.8").is_empty(), "{reason:?} is nobody else's");
+    }
+    // Of what goes on, who sent the tunnel is not whose packet it is.
+    let goes_on = [inner(to_us(UPSTREAM4))];
+    let client = |of: &str| Filter { client: Some(of.parse().unwrap()), ..Filter::default() };
+    assert_eq!(captured(&mut capture, &client("198.51.100.7/32"), &goes_on).len(), 1);
+    assert!(captured(&mut capture, &client("10.9.0.5/32"), &goes_on).is_empty());
+}
+
+/// The headers of a chain are those of its hosts' family, whatever the client's is.
+#[test]
+fn an_orphan_is_its_clients_in_whatever_tunnels_it_goes() {
+    let only = |desired: &mut Desired, name: &str| {
+        for (member, weight) in site::members_mut(desired) {
+            *weight = if &**member == name { Weight::default() } else { Weight::ZERO };
+        }
+    };
+    let mut desired = site::site();
+    desired.subnets.iter_mut().for_each(|subnet| subnet.orphan = OrphanPolicy::Chain);
+    only(&mut desired, "a");
+    let mut bed = Bed::new(desired);
+    bed.change(|desired| only(desired, "b"));
+    let mut capture = bed.router.capture().unwrap();
+    for (client, to) in [(C4, ANY4), (C6, ANY6)] {
+        let filter = Filter { client: Some(client.parse::<IpAddr>().unwrap().into()), ..Filter::default() };
+        let found = captured(&mut capture, &filter, &[ip(client, to).tcp(1, 80).flags(ACK).build()]);
+        let reasons: Vec<_> = found.iter().map(|packet| packet.reason).collect();
+        assert_eq!(reasons, [RouterReason::FwdOrphanChain as u32], "{client}");
+    }
 }
 
 #[test]
