@@ -3,10 +3,10 @@
 
 use slr_dataplane::reason::{HostReason, Verdict};
 use slr_testkit::packet::{Packet, pkt};
-use slr_testkit::require_root;
+use slr_testkit::{eventually, require_root};
 use xtask::site::{Site, SiteOptions, VIRTUAL};
 
-use super::{CLIENT, CLIENT6, Drawn, assert_all_are_found, assert_all_are_placed};
+use super::{CLIENT, CLIENT6, Drawn, SOON, assert_all_are_found, assert_all_are_placed};
 
 /// Whose tunnels the hosts take, and where; and the third host, which has no IPv4 tunnel address.
 const ROUTER: [&str; 2] = ["10.1.255.7", "fd00:1:ff::7"];
@@ -62,6 +62,8 @@ fn what_a_host_drops_of_a_client_is_found_by_its_address_alone() {
     let mut options = SiteOptions::default();
     options.hosts[2].address = HOST_V6.to_owned();
     let site = Site::up("droppedh", options).unwrap();
+    // The router tells each host of the others, in its own time.
+    eventually(SOON, "h3 knows h1", || site.show_host("h3", "peers").unwrap().to_string().contains(HOST[0]));
     let drawn = dropped();
     let drops = HostReason::ALL.iter().filter(|reason| reason.verdict() == Verdict::Drop);
     assert_all_are_placed(drops.map(|reason| reason.name()), drawn.iter(), &LEFT_OUT);
