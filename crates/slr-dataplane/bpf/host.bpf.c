@@ -112,14 +112,14 @@ SEC("xdp")
 int slr_host_capture(struct xdp_md *ctx)
 {
 	int looked_at = look_at(ctx), why, action;
-	struct tunnel t = {};
+	struct tunnel t;
 
+	t.content = 0;
+	t.proto = 0;
 	why = receive(ctx, &t);
 	action = conclude(ctx, &t, why);
-	if (unlikely(looked_at)) {
-		note_reason(why);
-		capture_after(ctx, action);
-	}
+	if (unlikely(looked_at))
+		note_outcome(ctx, why, action);
 	return action;
 }
 

@@ -12,8 +12,8 @@ separate int look_at(struct xdp_md *ctx)
 	return is_chosen() && capture_before(ctx, CAPTURE_HEAD);
 }
 
-/* What became of the packet. */
-separate int note_reason(__u32 why)
+/* What became of the packet. Returns nothing of use. */
+separate int note_outcome(struct xdp_md *ctx, __u32 why, int action)
 {
 	struct capture_note *note = capture_note();
 
@@ -21,5 +21,6 @@ separate int note_reason(__u32 why)
 		return 0;
 	note->record.reason = why;
 	note->record.out_ifindex = note->record.ifindex;
-	return note_frame();
+	note_frame();
+	return capture_after(ctx, action);
 }
