@@ -166,7 +166,8 @@ pub fn bounds(bounding: u64, needed: &[(u32, &str, &str)]) -> Vec<Finding> {
 /// What was split off from CAP_SYS_ADMIN, it still includes (capabilities(7)).
 fn is_lacking(set: u64, bit: u32) -> bool {
     let has = |bit: u32| set >> bit & 1 == 1;
-    !has(bit) && !(matches!(bit, CAP_PERFMON | CAP_BPF) && has(CAP_SYS_ADMIN))
+    let is_split_off = matches!(bit, CAP_PERFMON | CAP_BPF);
+    !(has(bit) || is_split_off && has(CAP_SYS_ADMIN))
 }
 
 /// A clock that nobody sets.
