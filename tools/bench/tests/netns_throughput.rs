@@ -16,7 +16,8 @@ fn the_router_sends_every_frame_back_through_the_pair() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Report = serde_json::from_slice(&output.stdout).unwrap();
     let programs: Vec<(&str, &str)> = report.cases.iter().map(|row| (&*row.program, &*row.family)).collect();
-    let expected = ["v4", "v6"].map(|family| ["reflector", "floor", "router"].map(|program| (program, family)));
+    let expected =
+        ["v4", "v6"].map(|family| ["reflector", "floor", "router", "capturing"].map(|program| (program, family)));
     assert_eq!(programs, expected.concat());
     for row in &report.cases {
         assert!(row.mpps.median > 0.001, "{row:?}");
