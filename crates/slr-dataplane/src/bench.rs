@@ -56,6 +56,18 @@ pub struct Yardsticks {
     flows_v6: Table<flow_key_v6, floor_value_v6>,
 }
 
+/// Null programs that nobody runs. The kernel puts programs side by side in pages that many share, where the first gap is: what is loaded after
+/// some of these is placed elsewhere.
+pub struct Fillers(#[expect(dead_code, reason = "loaded for as long as this lives")] Vec<Loaded>);
+
+impl Fillers {
+    /// So many.
+    pub fn load(count: u32) -> Result<Self, LoadError> {
+        let load = |_| Loaded::load(&Spec { name: "filler", bytes: PASS, capacities: &[], pins: None });
+        Ok(Self((0..count).map(load).collect::<Result<_, _>>()?))
+    }
+}
+
 impl Yardsticks {
     /// Load them, the floor with room for so many flows of each family.
     pub fn load(flows_per_family: u32) -> Result<Self, LoadError> {

@@ -42,8 +42,8 @@ pub struct Args {
     /// Sweeps of the cold cases over all flows
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub sweeps: u32,
-    /// Load everything anew so many times, with all batches each time: where the kernel puts a program and its tables moves a packet's
-    /// time by some nanoseconds
+    /// Load everything anew so many times, each time at other places in memory, with all batches: where the kernel puts a program moves a
+    /// packet's time by some nanoseconds
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub loads: u32,
     /// Measure only cases whose name contains this (may be given several times), and what they are compared with
@@ -80,7 +80,7 @@ fn measure(ns: &NetNs, args: &Args) -> Result<Report> {
     let mut measured: Vec<measure::Measured> = Vec::new();
     for load in 1..=args.loads {
         eprintln!("setting the scene ({load} of {}): {} flows of each family", args.loads, args.cold_flows);
-        for (case, batches) in measure_once(args)? {
+        for (case, batches) in measure_once(args, load - 1)? {
             match measured.iter_mut().find(|(known, _)| known.name == case.name) {
                 Some((_, all)) => all.extend(batches),
                 None => measured.push((case, batches)),
@@ -91,8 +91,8 @@ fn measure(ns: &NetNs, args: &Args) -> Result<Report> {
 }
 
 /// With programs and tables of its own.
-fn measure_once(args: &Args) -> Result<Vec<measure::Measured>> {
-    let scene = scene::Scene::new(args.hosts, args.cold_flows)?;
+fn measure_once(args: &Args, place: u32) -> Result<Vec<measure::Measured>> {
+    let scene = scene::Scene::new(args.hosts, args.cold_flows, place)?;
     let (cold, hot) = case::all(&scene, args)?.into_iter().partition(|case| case.flows.is_cold());
     let mut measured = measure::interleaved(&scene, hot, args)?;
     measured.extend(measure::swept(&scene, cold, args)?);

@@ -76,7 +76,7 @@ fn only_measures_what_was_asked_for_and_what_it_is_compared_with() {
 #[test]
 fn the_floor_writes_the_outer_header_that_the_router_writes() {
     slr_testkit::require_root();
-    let scene = Scene::new(10, 50).unwrap();
+    let scene = Scene::new(10, 50, 3).unwrap();
     let floors = [(V4_IN_V4, scene.yardsticks.floor_v4()), (V6_IN_V6, scene.yardsticks.floor_v6())];
     for (service, floor) in floors {
         for flow in 0..50 {

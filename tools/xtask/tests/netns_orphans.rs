@@ -152,6 +152,7 @@ fn no_new_connection_is_refused_while_a_server_is_dead() {
     let site = Site::up("second", options()).unwrap();
     start_servers(site.lab()).unwrap();
     eventually(SOON, "shares", || HOSTS.iter().all(|host| percent(&site, host) > 25.0));
+    eventually(SOON, "hosts that pass on to each other", || knows_others(&site));
     let knocks = Knocks::start(&site).unwrap();
     servers::signal_nginx(&site, "h1", Signal::SIGKILL).unwrap();
     let killed = Instant::now();

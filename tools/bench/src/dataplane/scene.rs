@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use slr_dataplane::abi::{flow_key_v4, flow_key_v6};
-use slr_dataplane::bench::Yardsticks;
+use slr_dataplane::bench::{Fillers, Yardsticks};
 use slr_dataplane::capture::{Capture, Filter};
 use slr_dataplane::host::{Host as Server, HostDesired, HostOptions};
 use slr_dataplane::router::{Config, Desired, Host, Link, Route, Router, RouterOptions, Subnet, XdpVerdict};
@@ -35,6 +35,9 @@ pub const ELSEWHERE_V6: Service = Service::V6(Ipv6Addr::new(0x2001, 0xdb8, 9, 0,
 /// The programs' flow tables: twice the cold flows fit, as in production, where they are not full.
 const FLOWS_PER_FAMILY: u32 = 1 << 20;
 
+/// So many places in memory: a filler takes 64 bytes or more, so these are a page and more.
+const FILLERS: u32 = 64;
+
 /// Tunnel addresses: of a router, of the host that is measured, and of the next host of a chain.
 pub const TUNNEL_V4: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(10, 1, 255, 7)),
@@ -60,12 +63,13 @@ pub struct Scene {
     pub captures: Captures,
     /// What it is measured against.
     pub yardsticks: Yardsticks,
+    _fillers: [Fillers; 2],
 }
 
 impl Scene {
-    /// Load, configure, establish the flows.
-    pub fn new(hosts: u16, flows: u32) -> Result<Self> {
-        let mut scene = Self::load(hosts, FLOWS_PER_FAMILY)?;
+    /// Load, configure, establish the flows. `place`: which of many places in memory the programs are put in.
+    pub fn new(hosts: u16, flows: u32, place: u32) -> Result<Self> {
+        let mut scene = Self::load(hosts, FLOWS_PER_FAMILY, place)?;
         for service in [V4_IN_V4, V6_IN_V6] {
             scene.establish(service, flows, |packet, flow| service.set_flow(packet, flow))?;
         }
@@ -77,10 +81,13 @@ impl Scene {
 
     /// Programs with small tables and no flows yet.
     pub fn small() -> Result<Self> {
-        Self::load(16, 1 << 16)
+        Self::load(16, 1 << 16, 0)
     }
 
-    fn load(hosts: u16, flows_per_family: u32) -> Result<Self> {
+    fn load(hosts: u16, flows_per_family: u32, place: u32) -> Result<Self> {
+        // Odd factors: all numbers of fillers come, in either place, and their pairs are spread.
+        let fillers = |factor: u32| Fillers::load(place.wrapping_mul(factor) % FILLERS);
+        let before_all = fillers(37)?;
         let options = RouterOptions { flows_per_family, ..RouterOptions::default() };
         let (mut router, _) = Router::load(&options)?;
         let (mut idle_router, _) = Router::load(&options)?;
@@ -90,8 +97,10 @@ impl Scene {
         }
         let (mut host, _) = Server::load(&HostOptions::default())?;
         host.apply(&served())?;
+        let before_captures = fillers(29)?;
         let captures = Captures::over(&router, &host)?;
-        Ok(Self { router, idle_router, host, captures, yardsticks: Yardsticks::load(flows_per_family)? })
+        let yardsticks = Yardsticks::load(flows_per_family)?;
+        Ok(Self { router, idle_router, host, captures, yardsticks, _fillers: [before_all, before_captures] })
     }
 
     /// Flows of the first client, one a port.
