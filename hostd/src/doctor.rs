@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use ipnet::IpNet;
 use slr_daemon::admin;
@@ -18,7 +18,8 @@ use slr_model::VirtualSubnet;
 
 use crate::config::{DEFAULT_CONFIG, Settings};
 use crate::parents;
-use crate::status::Request;
+use crate::status::{Request, WayOut};
+use way_out::Judged;
 
 /// Bits of linux/capability.h.
 const NEEDED: [(u32, &str, &str); 3] = [
@@ -75,14 +76,30 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         examination.look_at_warnings("certificate", told);
     }
     examination.look("services", unheard(&settings));
-    for toward in &options.toward {
-        let tried = admin::request(&settings.admin_socket, &Request::TryWays { toward: *toward });
-        examination.look("way out", tried.map_err(Into::into).and_then(|ways: Vec<_>| way_out::judge(*toward, &ways)));
-    }
+    look_at_ways_out(&mut examination, &settings, &options.toward);
     if options.toward.is_empty() && std::io::stderr().is_terminal() {
         eprintln!("not tried: filters of virtual source addresses on the way to clients; --toward ADDRESS does");
     }
     examination.tell(options.json)
+}
+
+/// What the daemon has tried toward each address.
+fn look_at_ways_out(examination: &mut Examination, settings: &Settings, toward: &[IpAddr]) {
+    if toward.is_empty() {
+        return;
+    }
+    let mut judged = Judged::default();
+    for address in toward {
+        match admin::request::<Vec<WayOut>>(&settings.admin_socket, &Request::TryWays { toward: *address }) {
+            Ok(ways) => judged.add(*address, &ways),
+            Err(error) => judged.unknown.push(error.to_string()),
+        }
+    }
+    let Judged { findings, unknown } = judged;
+    if !findings.is_empty() || unknown.is_empty() {
+        examination.look("way out", Ok(findings));
+    }
+    unknown.into_iter().for_each(|why| examination.look("way out", Err::<Vec<_>, _>(anyhow!(why))));
 }
 
 /// Every other node that the configuration knows by address.

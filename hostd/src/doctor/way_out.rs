@@ -2,32 +2,44 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Result, bail};
 use slr_daemon::doctor::{Finding, Severity, finding};
 
 use crate::status::{WayOut, WayOutcome};
 
-/// What the daemon's tries tell. An error where they tell nothing.
-pub fn judge(toward: IpAddr, ways: &[WayOut]) -> Result<Vec<Finding>> {
-    let mut found = Vec::new();
-    for WayOut { subnet, from, own, outcome } in ways {
-        match outcome {
-            WayOutcome::Answered => {}
-            WayOutcome::Withheld => found.push(withheld(toward, subnet.net(), *from, *own)),
-            WayOutcome::Silent => match own {
-                Some(own) => bail!("{toward} answers no echo, from {own} neither: name another address outside"),
-                None => bail!("{toward} answered no echo, and this host has no address of its own to try it from"),
-            },
-            WayOutcome::NoKey => {
-                bail!("no router has granted a key for {subnet}: is this host registered? (hostd show sessions)")
-            }
-            WayOutcome::Unsendable(why) => bail!("an echo from {from} to {toward} cannot be sent: {why}"),
+/// What is wrong, and what nothing is known of and why.
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub findings: Vec<Finding>,
+    pub unknown: Vec<String>,
+}
+
+impl Judged {
+    /// What the daemon's tries toward an address tell: of each virtual subnet something of its own.
+    pub fn add(&mut self, toward: IpAddr, ways: &[WayOut]) {
+        if ways.is_empty() {
+            self.unknown.push(format!("there is no virtual subnet of the family of {toward}"));
+        }
+        for WayOut { subnet, from, own, outcome } in ways {
+            let why = match outcome {
+                WayOutcome::Answered => continue,
+                WayOutcome::Withheld => {
+                    self.findings.push(withheld(toward, subnet.net(), *from, *own));
+                    continue;
+                }
+                WayOutcome::Silent => match own {
+                    Some(own) => format!("{toward} answers no echo, from {own} neither: name another address outside"),
+                    None => {
+                        format!("{toward} answered no echo, and this host has no address of its own to try it from")
+                    }
+                },
+                WayOutcome::NoKey => {
+                    format!("no router has granted a key for {subnet}: is this host registered? (hostd show sessions)")
+                }
+                WayOutcome::Unsendable(why) => format!("an echo from {from} to {toward} cannot be sent: {why}"),
+            };
+            self.unknown.push(why);
         }
     }
-    if ways.is_empty() {
-        bail!("there is no virtual subnet of the family of {toward}");
-    }
-    Ok(found)
 }
 
 fn withheld(toward: IpAddr, subnet: ipnet::IpNet, from: IpAddr, own: Option<IpAddr>) -> Finding {
@@ -56,15 +68,20 @@ mod tests {
             own: Some("10.1.11.2".parse().unwrap()),
             outcome,
         };
-        assert_eq!(judge(toward, &[way(WayOutcome::Answered)]).unwrap(), []);
-        let found = judge(toward, &[way(WayOutcome::Answered), way(WayOutcome::Withheld)]).unwrap();
-        assert!(
-            found[0].what.starts_with("198.51.100.1 answers an echo from 10.1.11.2 and none from 192.0.2.1: "),
-            "{found:?}"
-        );
-        for unknown in [WayOutcome::Silent, WayOutcome::NoKey, WayOutcome::Unsendable("no route".into())] {
-            assert!(judge(toward, &[way(unknown)]).is_err());
+        let judged = |ways: &[WayOut]| {
+            let mut judged = Judged::default();
+            judged.add(toward, ways);
+            (judged.findings, judged.unknown)
+        };
+        assert_eq!(judged(&[way(WayOutcome::Answered)]), (vec![], vec![]));
+        for outcome in [WayOutcome::Silent, WayOutcome::NoKey, WayOutcome::Unsendable("no route".into())] {
+            let (found, unknown) = judged(&[way(outcome), way(WayOutcome::Answered), way(WayOutcome::Withheld)]);
+            assert_eq!((found.len(), unknown.len()), (1, 1), "neither hides the other: {found:?} {unknown:?}");
+            assert!(
+                found[0].what.starts_with("198.51.100.1 answers an echo from 10.1.11.2 and none from 192.0.2.1: "),
+                "{found:?}"
+            );
         }
-        assert!(judge(toward, &[]).is_err());
+        assert_eq!(judged(&[]).1.len(), 1);
     }
 }

@@ -140,27 +140,27 @@ const CAP_BPF: u32 = 39;
 
 /// Capabilities that a process lacks, of those that it needs: bit, name, and what for.
 pub fn capabilities(effective: u64, needed: &[(u32, &str, &str)], unit: &str) -> Vec<Finding> {
-    let lacking = needed.iter().filter(|(bit, ..)| is_lacking(effective, *bit));
-    let tell = |(_, name, what_for): &(u32, &str, &str)| {
-        let what = format!("the daemon has no {name}: {what_for}");
+    lacking(effective, needed, |name| {
         let fix = format!("systemctl revert {unit} && systemctl restart {unit}   # or run it as root");
-        finding(Severity::Broken, what, fix)
-    };
-    lacking.map(tell).collect()
+        (format!("the daemon has no {name}"), fix)
+    })
 }
-
-/// From here on the kernel itself calls the clock unsynchronised (NTP_PHASE_LIMIT).
-const CLOCK_ERROR_US_MAX: i64 = 16_000_000;
 
 /// Capabilities that nothing that is started here can have, of those that a daemon needs: why it does not run.
 pub fn bounds(bounding: u64, needed: &[(u32, &str, &str)]) -> Vec<Finding> {
-    let lacking = needed.iter().filter(|(bit, ..)| is_lacking(bounding, *bit));
-    let tell = |(_, name, what_for): &(u32, &str, &str)| {
-        let what = format!("nothing that is started here can have {name}: {what_for}");
+    lacking(bounding, needed, |name| {
         let fix = format!("give this container {name} (docker run --cap-add {name}), or run the daemon outside of it");
-        finding(Severity::Broken, what, fix)
-    };
-    lacking.map(tell).collect()
+        (format!("nothing that is started here can have {name}"), fix)
+    })
+}
+
+/// Those that are not in a set; `tell`: what that means, and its fix.
+fn lacking(set: u64, needed: &[(u32, &str, &str)], tell: impl Fn(&str) -> (String, String)) -> Vec<Finding> {
+    let found = needed.iter().filter(|(bit, ..)| is_lacking(set, *bit)).map(|(_, name, what_for)| {
+        let (what, fix) = tell(name);
+        finding(Severity::Broken, format!("{what}: {what_for}"), fix)
+    });
+    found.collect()
 }
 
 /// What was split off from CAP_SYS_ADMIN, it still includes (capabilities(7)).
@@ -169,6 +169,9 @@ fn is_lacking(set: u64, bit: u32) -> bool {
     let is_split_off = matches!(bit, CAP_PERFMON | CAP_BPF);
     !(has(bit) || is_split_off && has(CAP_SYS_ADMIN))
 }
+
+/// From here on the kernel itself calls the clock unsynchronised (NTP_PHASE_LIMIT).
+const CLOCK_ERROR_US_MAX: i64 = 16_000_000;
 
 /// A clock that nobody sets.
 pub fn clock(error_us: i64) -> Option<Finding> {
