@@ -13,5 +13,6 @@ pub mod memory;
 pub mod metrics;
 pub mod notify;
 pub mod output;
+pub mod route;
 pub mod signals;
 pub mod table;

@@ -1,9 +1,9 @@
 //! Trying whether what has a virtual source address gets out and its answers back: the question of `doctor --toward`.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
 use slr_daemon::admin::Call;
+use slr_daemon::route::source_toward;
 use slr_model::{FlowKey, Protocol, VirtualSubnet};
 
 use super::Daemon;
@@ -19,7 +19,7 @@ impl Daemon {
     pub(super) fn try_ways(&self, toward: IpAddr, call: Call) {
         let is_virtual = |ip: &IpAddr| self.settings.subnets.iter().any(|subnet| subnet.prefix.contains(*ip));
         self.echoes.try_ways(Asked {
-            own: own_address(toward).ok().filter(|own| !is_virtual(own)),
+            own: source_toward(toward).filter(|own| !is_virtual(own)),
             flows: self.settings.subnets.iter().filter_map(|subnet| self.flow_of(subnet, toward)).collect(),
             answer: Box::new(move |ways| call.answer(Ok(ways))),
         });
@@ -39,12 +39,4 @@ impl Daemon {
 fn some_address(subnet: VirtualSubnet) -> IpAddr {
     let net = subnet.net();
     net.hosts().next().unwrap_or_else(|| net.addr())
-}
-
-/// What the kernel sends from to an address.
-fn own_address(toward: IpAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = if toward.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect((toward, DISCARD))?; // sends nothing
-    Ok(socket.local_addr()?.ip())
 }
